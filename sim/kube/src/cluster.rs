@@ -1,0 +1,139 @@
+//! A whole cluster on a simulated network.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    sync::{Arc, PoisonError},
+};
+
+use sim_clock::now;
+use sim_net::{NameTarget, Network, ServicePort};
+
+use crate::{
+    engine::{Target, WriteOptions},
+    kubelet::{self, ContainerRuntime, ImageBehaviour, ReadinessFault, Shared},
+    server::ApiServer,
+    wire, workloads,
+};
+
+/// Address of the API server's host.
+pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// Cluster IP of the Service `kubernetes`.
+pub const API_SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+/// Port of the API server.
+pub const API_PORT: u16 = 443;
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct KubeOptions {
+    /// Number of nodes, `node-0` and on.
+    pub nodes: usize,
+    /// Whether kubelets and the scheduler record Events.
+    pub kubelet_events: bool,
+    /// Start delays by image.
+    pub images: BTreeMap<String, ImageBehaviour>,
+}
+
+impl Default for KubeOptions {
+    fn default() -> Self {
+        Self { nodes: 3, kubelet_events: true, images: BTreeMap::new() }
+    }
+}
+
+/// A running cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    api: ApiServer,
+    kubelet: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("api", &self.api).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Starts the API server on the host `kubernetes`, the controllers and the kubelets, inside a world.
+    ///
+    /// # Errors
+    /// If the network refuses the API server's port, or the cluster's own objects are refused.
+    pub fn start(
+        network: &Network,
+        runtime: Arc<dyn ContainerRuntime>,
+        options: KubeOptions,
+    ) -> Result<Self, crate::Error> {
+        let api = ApiServer::new();
+        let host = network.host_with("kubernetes", API_ADDRESS, 2..=5);
+        let listener = host
+            .listen(API_PORT)
+            .map_err(|source| crate::Error::Listen { what: format!("kubernetes:{API_PORT}"), source })?;
+        let target = NameTarget::Service {
+            ip: API_SERVICE_ADDRESS,
+            ports: vec![ServicePort { port: API_PORT, endpoints: vec![(API_ADDRESS, API_PORT)] }],
+        };
+        for name in
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+        {
+            network.set_name(name, target.clone());
+        }
+        let mut nodes = BTreeMap::new();
+        for i in 0..options.nodes {
+            let name = format!("node-{i}");
+            let node = network.host(&format!("node/{name}"));
+            register_node(&api, &name, node.ip())?;
+            nodes.insert(name, node);
+        }
+        sim_clock::spawn("kube-apiserver", wire::serve(listener, api.clone()));
+        sim_clock::spawn(
+            "kube-controllers",
+            workloads::run(api.clone(), network.clone(), options.nodes, options.kubelet_events),
+        );
+        let kubelet =
+            Arc::new(Shared::new(api.clone(), network.clone(), runtime, options.images, nodes, options.kubelet_events));
+        sim_clock::spawn("kubelet", kubelet::run(kubelet.clone()));
+        Ok(Self { api, kubelet })
+    }
+
+    /// The API server, without the network in between: for the world's own set-up and for looking.
+    pub fn api(&self) -> &ApiServer {
+        &self.api
+    }
+
+    /// Lets the kubelets find all pods with these labels not ready, whatever they answer, until it is healed.
+    pub fn fail_readiness(&self, labels: BTreeMap<String, String>) -> ReadinessFault {
+        self.kubelet.fail_readiness(labels)
+    }
+
+    /// Ends a fault of readiness.
+    pub fn heal_readiness(&self, fault: ReadinessFault) {
+        self.kubelet.heal_readiness(fault);
+    }
+
+    /// Changes how an image behaves from the next start on.
+    pub fn set_image_behaviour(&self, image: &str, behaviour: ImageBehaviour) {
+        self.kubelet.images.lock().unwrap_or_else(PoisonError::into_inner).insert(image.to_owned(), behaviour);
+    }
+}
+
+fn register_node(api: &ApiServer, name: &str, ip: Ipv4Addr) -> Result<(), crate::Error> {
+    let mut engine = api.engine();
+    let mut object = kubelet::node_object(name, ip);
+    let by = WriteOptions::by("kubelet");
+    let time = now().rfc3339();
+    let made = engine.create_object(object.clone(), &by, now())?;
+    workloads::set_condition(
+        &mut object["status"],
+        "Ready",
+        true,
+        "KubeletReady",
+        "kubelet is posting ready status",
+        &time,
+        false,
+    );
+    let target = engine.target_of(&object)?;
+    let mut next = made.object.to_value();
+    next["status"] = object["status"].clone();
+    engine.update(&Target { subresource: "status".into(), ..target }, next, &by, now())?;
+    Ok(())
+}

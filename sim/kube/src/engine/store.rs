@@ -1,0 +1,257 @@
+//! Tables of objects with one global revision, a bounded log of events a table, and wake-ups for watchers.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use sim_clock::watch;
+
+use crate::status::Status;
+
+/// Events a table keeps for watchers that start in the past; older revisions answer 410.
+pub const EVENT_LOG_EVENTS_MAX: usize = 4096;
+
+/// A stored object: immutable, shared, serialised at most once.
+#[derive(Clone)]
+pub struct Object(Arc<Record>);
+
+struct Record {
+    value: Value,
+    json: OnceLock<Bytes>,
+}
+
+impl Object {
+    /// Wraps a value.
+    pub fn new(value: Value) -> Self {
+        Self(Arc::new(Record { value, json: OnceLock::new() }))
+    }
+
+    /// Its JSON, made on first use.
+    pub fn json(&self) -> Bytes {
+        self.0.json.get_or_init(|| Bytes::from(self.0.value.to_string())).clone()
+    }
+
+    /// A copy of the value, to change and write back.
+    pub fn to_value(&self) -> Value {
+        self.0.value.clone()
+    }
+
+    /// `metadata.resourceVersion` as a number.
+    pub fn revision(&self) -> u64 {
+        crate::json::text(self, &["metadata", "resourceVersion"]).parse().unwrap_or(0)
+    }
+}
+
+impl Deref for Object {
+    type Target = Value;
+    fn deref(&self) -> &Value {
+        &self.0.value
+    }
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.value.fmt(f)
+    }
+}
+
+/// Namespace (empty for cluster scope) and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace, or empty.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Key {
+    /// A key from its parts.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The key of an object.
+    pub fn of(object: &Value) -> Self {
+        Self::new(crate::json::namespace(object), crate::json::name(object))
+    }
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It came to be.
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+impl Change {
+    /// As in a watch event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Change::Added => "ADDED",
+            Change::Modified => "MODIFIED",
+            Change::Deleted => "DELETED",
+        }
+    }
+}
+
+/// One entry of a table's log.
+#[derive(Debug)]
+pub struct Event {
+    /// Its revision.
+    pub revision: u64,
+    /// What happened.
+    pub change: Change,
+    /// The object after it (for a deletion: its last state, with the deletion's revision).
+    pub object: Object,
+    /// The object before it.
+    pub before: Option<Object>,
+    line: OnceLock<Bytes>,
+}
+
+impl Event {
+    /// The newline-ended watch line, made on first use and shared by all watchers.
+    pub fn line(&self) -> Bytes {
+        self.line.get_or_init(|| event_line(self.change.as_str(), &self.object.json())).clone()
+    }
+}
+
+/// `{"type":…,"object":…}` and a newline.
+pub fn event_line(kind: &str, object: &[u8]) -> Bytes {
+    let mut line = Vec::with_capacity(object.len() + 32);
+    line.extend_from_slice(b"{\"type\":\"");
+    line.extend_from_slice(kind.as_bytes());
+    line.extend_from_slice(b"\",\"object\":");
+    line.extend_from_slice(object);
+    line.extend_from_slice(b"}\n");
+    line.into()
+}
+
+#[derive(Debug)]
+struct Table {
+    objects: BTreeMap<Key, Object>,
+    log: VecDeque<Arc<Event>>,
+    /// The newest revision that is no longer in the log; a watch from before it has a gap.
+    compacted: u64,
+    wake: watch::Sender<u64>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), log: VecDeque::new(), compacted: 0, wake: watch::Sender::new(0) }
+    }
+}
+
+/// All tables.
+#[derive(Debug, Default)]
+pub struct Store {
+    tables: BTreeMap<Arc<str>, Table>,
+    revision: u64,
+    wake: watch::Sender<u64>,
+}
+
+impl Store {
+    /// The newest revision.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The revision the next write gets.
+    pub fn next_revision(&self) -> u64 {
+        self.revision + 1
+    }
+
+    /// One object.
+    pub fn get(&self, table: &str, key: &Key) -> Option<&Object> {
+        self.tables.get(table)?.objects.get(key)
+    }
+
+    /// All objects of a table in order, or of one namespace.
+    pub fn scan<'a>(&'a self, table: &str, namespace: Option<&'a str>) -> impl Iterator<Item = (&'a Key, &'a Object)> {
+        let start = Key::new(namespace.unwrap_or(""), "");
+        let objects = self.tables.get(table).map(|t| t.objects.range(start..));
+        objects.into_iter().flatten().take_while(move |(k, _)| namespace.is_none_or(|n| k.namespace == n))
+    }
+
+    /// Writes an object whose `resourceVersion` is [`Self::next_revision`].
+    pub fn put(&mut self, table: &Arc<str>, key: Key, object: Object) {
+        self.revision += 1;
+        let revision = self.revision;
+        let table = self.tables.entry(table.clone()).or_default();
+        let before = table.objects.insert(key, object.clone());
+        let change = if before.is_some() { Change::Modified } else { Change::Added };
+        table.record(Event { revision, change, object, before, line: OnceLock::new() });
+        self.wake.send_replace(revision);
+    }
+
+    /// Removes an object; `last` is its final state at [`Self::next_revision`].
+    pub fn remove(&mut self, table: &Arc<str>, key: &Key, last: Object) {
+        if let Some(t) = self.tables.get_mut(table)
+            && let Some(before) = t.objects.remove(key)
+        {
+            self.revision += 1;
+            let event = Event {
+                revision: self.revision,
+                change: Change::Deleted,
+                object: last,
+                before: Some(before),
+                line: OnceLock::new(),
+            };
+            t.record(event);
+            self.wake.send_replace(self.revision);
+        }
+    }
+
+    /// A receiver that ticks when the table changes.
+    pub fn subscribe(&mut self, table: &Arc<str>) -> watch::Receiver<u64> {
+        self.tables.entry(table.clone()).or_default().wake.subscribe()
+    }
+
+    /// A receiver that ticks when anything changes.
+    pub fn subscribe_all(&self) -> watch::Receiver<u64> {
+        self.wake.subscribe()
+    }
+
+    /// Events of a table after a revision.
+    ///
+    /// # Errors
+    /// 410 if some of them are no longer known.
+    pub fn events_after(&self, table: &str, revision: u64) -> Result<Vec<Arc<Event>>, Status> {
+        let Some(t) = self.tables.get(table) else { return Ok(Vec::new()) };
+        if revision < t.compacted {
+            return Err(Status::expired(format!("too old resource version: {revision} ({})", t.compacted)));
+        }
+        let first = t.log.partition_point(|e| e.revision <= revision);
+        Ok(t.log.range(first..).cloned().collect())
+    }
+
+    /// Forgets all logged events, as a compaction of the real server's etcd would.
+    pub fn compact(&mut self) {
+        let revision = self.revision;
+        for table in self.tables.values_mut() {
+            table.log.clear();
+            table.compacted = revision;
+            table.wake.send_replace(revision);
+        }
+    }
+}
+
+impl Table {
+    fn record(&mut self, event: Event) {
+        if self.log.len() >= EVENT_LOG_EVENTS_MAX
+            && let Some(old) = self.log.pop_front()
+        {
+            self.compacted = old.revision;
+        }
+        let revision = event.revision;
+        self.log.push_back(Arc::new(event));
+        self.wake.send_replace(revision);
+    }
+}

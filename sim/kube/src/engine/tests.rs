@@ -1,0 +1,178 @@
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+fn engine() -> Engine {
+    Engine::new(Chance::new(1, "test"), NOW)
+}
+
+fn config_map(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": {"a": value}})
+}
+
+fn definition() -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "things.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}}, "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                "spec": {"type": "object", "required": ["size"], "properties": {"size": {"type": "integer", "minimum": 1}, "mode": {"type": "string", "default": "a"}}},
+                "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}}]}})
+}
+
+fn thing(spec: Value) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t", "namespace": "default"}, "spec": spec})
+}
+
+#[test]
+fn a_stale_write_is_refused_in_the_real_words_and_a_no_op_changes_nothing() {
+    let mut e = engine();
+    let by = WriteOptions::by("test");
+    let made = e.create_object(config_map("c", "1"), &by, NOW).unwrap().object;
+    let target = e.target_of(&made).unwrap();
+    let before = e.revision();
+    let same = e.update(&target, made.to_value(), &by, NOW).unwrap().object;
+    assert_eq!((e.revision(), same.revision()), (before, made.revision()));
+    let mut next = made.to_value();
+    next["data"]["a"] = "2".into();
+    e.update(&target, next.clone(), &by, NOW).unwrap();
+    let status = e.update(&target, next, &by, NOW).unwrap_err();
+    assert_eq!(
+        status.message,
+        "Operation cannot be fulfilled on configmaps \"c\": the object has been modified; please apply your changes to the latest version and try again"
+    );
+    assert_eq!(e.create_object(config_map("c", "1"), &by, NOW).unwrap_err().message, "configmaps \"c\" already exists");
+    let missing = Target { name: "no".into(), ..target };
+    assert_eq!(e.get(&missing).unwrap_err().message, "configmaps \"no\" not found");
+}
+
+#[test]
+fn custom_resources_default_prune_validate_and_keep_status_apart() {
+    let mut e = engine();
+    let by = WriteOptions::by("test");
+    e.create_object(definition(), &by, NOW).unwrap();
+    let status = e.create_object(thing(json!({"size": 0})), &by, NOW).unwrap_err();
+    assert_eq!(
+        status.message,
+        "Thing.example.com \"t\" is invalid: spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"
+    );
+    let strict = WriteOptions { field_validation: FieldValidation::Strict, ..by.clone() };
+    assert_eq!(
+        e.create_object(thing(json!({"size": 1, "x": 1})), &strict, NOW).unwrap_err().message,
+        "strict decoding error: unknown field \"spec.x\""
+    );
+    let made = e.create_object(thing(json!({"size": 1, "x": 1})), &by, NOW).unwrap();
+    assert_eq!(made.warnings, ["unknown field \"spec.x\""]);
+    assert_eq!(made.object["spec"], json!({"size": 1, "mode": "a"}));
+    let target = e.target_of(&made.object).unwrap();
+    let mut next = made.object.to_value();
+    next["status"] = json!({"ok": true});
+    let main = e.update(&target, next.clone(), &by, NOW).unwrap().object;
+    assert_eq!(main.get("status"), None);
+    next["spec"]["size"] = 5.into();
+    let sub = Target { subresource: "status".into(), ..target.clone() };
+    let written = e.update(&sub, next, &by, NOW).unwrap().object;
+    assert_eq!(
+        (written["status"].clone(), written["spec"]["size"].clone(), written["metadata"]["generation"].clone()),
+        (json!({"ok": true}), json!(1), json!(1))
+    );
+    let patched = e.patch(&target, PatchKind::Merge, &json!({"spec": {"size": 2}}), &by, NOW).unwrap().object;
+    assert_eq!(patched["metadata"]["generation"], 2);
+    assert_eq!(e.patch(&target, PatchKind::Strategic, &json!({}), &by, NOW).unwrap_err().code, 415);
+}
+
+#[test]
+fn a_repeated_apply_of_a_defaulted_deployment_changes_nothing() {
+    let mut e = engine();
+    let d = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "default"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}], "readinessProbe": {"httpGet": {"port": 80}}}]}}}});
+    let target = e.target_of(&d).unwrap();
+    let by = WriteOptions::by("op");
+    assert!(e.apply(&target, &d, &by, NOW).unwrap().created);
+    let before = e.get(&target).unwrap();
+    let after = e.apply(&target, &d, &by, NOW + std::time::Duration::from_secs(60)).unwrap().object;
+    assert_eq!(after.to_string(), before.to_string());
+    let s = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "s", "namespace": "default"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "serviceName": "s",
+        "volumeClaimTemplates": [{"metadata": {"name": "v"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}],
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let target = e.target_of(&s).unwrap();
+    e.apply(&target, &s, &by, NOW).unwrap();
+    let before = e.revision();
+    e.apply(&target, &s, &by, NOW + std::time::Duration::from_secs(60)).unwrap();
+    assert_eq!(e.revision(), before);
+}
+
+#[test]
+fn finalizers_hold_and_release_a_deletion_and_dependents_follow() {
+    let mut e = engine();
+    let by = WriteOptions::by("test");
+    let mut owner = config_map("owner", "1");
+    owner["metadata"]["finalizers"] = json!(["x/y"]);
+    let owner = e.create_object(owner, &by, NOW).unwrap().object;
+    let mut child = config_map("child", "1");
+    child["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}]);
+    e.create_object(child, &by, NOW).unwrap();
+    let target = e.target_of(&owner).unwrap();
+    let (held, gone) = e.delete(&target, &DeleteQuery::default(), NOW).unwrap();
+    assert!(!gone && json::deleting(&held));
+    crate::workloads::collect(&mut e, NOW);
+    assert!(e.peek("configmaps", "default", "child").is_some());
+    e.patch(&target, PatchKind::Json, &json!([{"op": "remove", "path": "/metadata/finalizers"}]), &by, NOW).unwrap();
+    assert!(e.peek("configmaps", "default", "owner").is_none());
+    crate::workloads::collect(&mut e, NOW);
+    assert!(e.peek("configmaps", "default", "child").is_none());
+}
+
+#[test]
+fn pages_of_a_list_are_one_snapshot_and_compaction_is_gone() {
+    let mut e = engine();
+    let by = WriteOptions::by("test");
+    let start = e.revision();
+    for i in 0..5 {
+        e.create_object(config_map(&format!("c{i}"), "1"), &by, NOW).unwrap();
+    }
+    let target = Target { name: String::new(), ..e.target_of(&config_map("x", "1")).unwrap() };
+    let first = e.list(&target, &ListQuery { limit: 2, ..ListQuery::default() }).unwrap();
+    e.create_object(config_map("c9", "1"), &by, NOW).unwrap();
+    let rest =
+        e.list(&target, &ListQuery { continue_token: first.continue_token.clone(), ..ListQuery::default() }).unwrap();
+    assert_eq!((first.items.len(), first.remaining, rest.items.len(), rest.revision), (2, Some(3), 3, first.revision));
+    assert_eq!(e.events_after("configmaps", start).unwrap().len(), 6);
+    e.compact();
+    assert_eq!(e.events_after("configmaps", start).unwrap_err().code, 410);
+}
+
+#[test]
+#[ignore = "a measurement: run with --release --nocapture"]
+fn gets_per_second() {
+    let mut e = engine();
+    let made = e.create_object(config_map("c", "1"), &WriteOptions::by("test"), NOW).unwrap().object;
+    let target = e.target_of(&made).unwrap();
+    for i in 0..10_000 {
+        e.create_object(config_map(&format!("x{i}"), "1"), &WriteOptions::by("test"), NOW).unwrap();
+    }
+    // The test runs outside a world: the real clock is meant.
+    let start = sim_clock::now();
+    for _ in 0..200_000 {
+        assert!(e.get(&target).is_ok());
+    }
+    let seconds = sim_clock::now().since(start).as_secs_f64();
+    println!("{:.0} gets a second", 200_000.0 / seconds);
+    assert!(200_000.0 / seconds > 20_000.0, "even unoptimised");
+}
+
+#[test]
+fn the_two_event_groups_are_one_store_under_two_names() {
+    let mut e = engine();
+    let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},
+        "regarding": {"kind": "Pod", "name": "p"}, "note": "hello", "reportingController": "op"});
+    let made = e.create_object(event, &WriteOptions::by("test"), NOW).unwrap().object;
+    assert_eq!(made["note"], "hello");
+    let core = e.peek("events", "default", "e").unwrap();
+    assert_eq!(
+        (&core["apiVersion"], &core["message"], &core["involvedObject"]["name"], &core["reportingComponent"]),
+        (&json!("v1"), &json!("hello"), &json!("p"), &json!("op"))
+    );
+    let target = Target { name: String::new(), ..e.target_of(&made).unwrap() };
+    let fields = crate::selectors::FieldSelector::parse("involvedObject.name=p", &["involvedObject.name"]).unwrap();
+    assert_eq!(e.list(&target, &ListQuery { fields, ..ListQuery::default() }).unwrap().items[0]["note"], "hello");
+}

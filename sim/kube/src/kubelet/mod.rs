@@ -1,0 +1,176 @@
+//! The kubelets of all nodes: pods become hosts of the network, containers become processes of the world.
+
+mod pod;
+mod pod_env;
+mod probe;
+mod readiness;
+mod runtime;
+mod status;
+
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::json;
+use sim_clock::watch;
+use sim_clock::{Chance, now};
+use sim_net::{Host, Network};
+
+pub use readiness::ReadinessFault;
+pub use runtime::{ContainerRuntime, ContainerStart, Exit, Files, Stop};
+
+use crate::{
+    engine::{Change, Event, Object},
+    json,
+    server::ApiServer,
+};
+
+/// How long after a change of a mounted object the containers see it.
+pub const MOUNT_DELAY: Duration = Duration::from_secs(10);
+
+/// How an image behaves on this cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageBehaviour {
+    /// From the decision to start a container until its process runs, in milliseconds.
+    pub start_delay_ms: RangeInclusive<u64>,
+}
+
+impl Default for ImageBehaviour {
+    fn default() -> Self {
+        Self { start_delay_ms: 800..=1200 }
+    }
+}
+
+/// What all pods' workers share.
+pub(crate) struct Shared {
+    pub server: ApiServer,
+    pub network: Network,
+    pub runtime: Arc<dyn ContainerRuntime>,
+    pub images: Mutex<BTreeMap<String, ImageBehaviour>>,
+    pub nodes: BTreeMap<String, Host>,
+    pub events: bool,
+    readiness_faults: readiness::ReadinessFaults,
+    chance: Mutex<Chance>,
+    mounts: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        server: ApiServer,
+        network: Network,
+        runtime: Arc<dyn ContainerRuntime>,
+        images: BTreeMap<String, ImageBehaviour>,
+        nodes: BTreeMap<String, Host>,
+        events: bool,
+    ) -> Self {
+        let chance = Mutex::new(sim_clock::seeded("kube/kubelet"));
+        Self {
+            server,
+            network,
+            runtime,
+            images: Mutex::new(images),
+            nodes,
+            events,
+            readiness_faults: readiness::ReadinessFaults::default(),
+            chance,
+            mounts: watch::Sender::new(0),
+        }
+    }
+
+    /// Lets readiness probes of all pods with these labels fail.
+    pub(crate) fn fail_readiness(&self, labels: BTreeMap<String, String>) -> ReadinessFault {
+        self.readiness_faults.inject(labels, &self.network)
+    }
+
+    /// Lets them answer for themselves again.
+    pub(crate) fn heal_readiness(&self, fault: ReadinessFault) {
+        self.readiness_faults.heal(fault, &self.network);
+    }
+
+    fn start_delay(&self, image: &str) -> Duration {
+        let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let behaviour = images.get(image).cloned().unwrap_or_default();
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner).range_ms(behaviour.start_delay_ms)
+    }
+
+    fn record(&self, pod: &Object, kind: &str, reason: &str, message: &str) {
+        if self.events {
+            let node = json::text(pod, &["spec", "nodeName"]);
+            crate::events::record(&mut self.server.engine(), pod, "kubelet", node, kind, reason, message, now());
+        }
+    }
+}
+
+/// Watches pods and mounted objects; one worker a pod.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut wake = shared.server.engine().subscribe_all();
+    let mut workers: BTreeMap<String, watch::Sender<Object>> = BTreeMap::new();
+    let mut positions = BTreeMap::new();
+    loop {
+        for table in ["pods", "configmaps", "secrets"] {
+            let (events, all, revision) = {
+                let engine = shared.server.engine();
+                let after = positions.get(table).copied().unwrap_or(0);
+                match engine.events_after(table, after) {
+                    Ok(events) => (events, Vec::new(), engine.revision()),
+                    Err(_) => {
+                        (Vec::new(), engine.scan(table, None).cloned().collect::<Vec<Object>>(), engine.revision())
+                    }
+                }
+            };
+            positions.insert(table, revision);
+            if table == "pods" {
+                events.iter().for_each(|e| notice(&shared, &mut workers, e));
+                all.iter().for_each(|o| offer(&shared, &mut workers, o));
+            } else if events.iter().any(|e| e.change == Change::Modified) || !all.is_empty() {
+                let shared = shared.clone();
+                sim_clock::spawn("kubelet/mounts", async move {
+                    tokio::time::sleep(MOUNT_DELAY).await;
+                    shared.mounts.send_modify(|n| *n += 1);
+                });
+            }
+        }
+        workers.retain(|_, sender| !sender.is_closed());
+        if wake.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn notice(shared: &Arc<Shared>, workers: &mut BTreeMap<String, watch::Sender<Object>>, event: &Event) {
+    if event.change == Change::Deleted {
+        // The worker sees the closed channel and kills what still runs.
+        workers.remove(json::uid(&event.object));
+    } else {
+        offer(shared, workers, &event.object);
+    }
+}
+
+fn offer(shared: &Arc<Shared>, workers: &mut BTreeMap<String, watch::Sender<Object>>, pod: &Object) {
+    let node = json::text(pod, &["spec", "nodeName"]);
+    let uid = json::uid(pod);
+    if let Some(sender) = workers.get(uid) {
+        sender.send_replace(pod.clone());
+    } else if shared.nodes.contains_key(node)
+        && !matches!(json::text(pod, &["status", "phase"]), "Succeeded" | "Failed")
+    {
+        // The event may be old: what is stored now decides.
+        let stored = shared.server.engine().peek("pods", json::namespace(pod), json::name(pod)).cloned();
+        let Some(stored) = stored.filter(|s| json::uid(s) == uid) else { return };
+        let name = format!("kubelet/{}/{}", json::namespace(pod), json::name(pod));
+        let (sender, receiver) = watch::channel(stored);
+        workers.insert(uid.to_owned(), sender);
+        sim_clock::spawn(&name, pod::work(shared.clone(), receiver));
+    }
+}
+
+/// The node objects of a cluster.
+pub(crate) fn node_object(name: &str, ip: std::net::Ipv4Addr) -> serde_json::Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "topology.kubernetes.io/zone": "zone-a", "topology.kubernetes.io/region": "region-a"}},
+        "status": {"addresses": [{"type": "InternalIP", "address": ip.to_string()}, {"type": "Hostname", "address": name}],
+            "capacity": {"cpu": "8", "memory": "32Gi", "pods": "110"}, "allocatable": {"cpu": "8", "memory": "32Gi", "pods": "110"},
+            "nodeInfo": {"kubeletVersion": crate::discovery::VERSION, "operatingSystem": "linux", "architecture": "amd64"}}})
+}

@@ -1,0 +1,501 @@
+//! The life of one pod.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use sim_clock::{Timestamp, now, watch};
+use sim_net::Host;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::{
+    ContainerStart, Exit, Files, Shared, Stop, pod_env,
+    probe::{Kind, Probe},
+    status::pod_status,
+};
+use crate::{
+    engine::{DeleteQuery, Object, Target, WriteOptions},
+    json,
+};
+
+/// Notes a pod's tasks may have waiting for its worker.
+const NOTES_MAX: usize = 256;
+/// First pause of a crashing container; doubles each time.
+const BACK_OFF: Duration = Duration::from_secs(10);
+/// Longest pause of a crashing container.
+const BACK_OFF_MAX: Duration = Duration::from_secs(300);
+/// A container that ran this long starts over with its pauses.
+const BACK_OFF_RESET: Duration = Duration::from_secs(600);
+/// How often a container whose configuration is missing is tried again.
+const CONFIG_RETRY: Duration = Duration::from_secs(5);
+
+/// What a container is doing.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    Waiting { reason: &'static str, message: String },
+    Running { since: String },
+    Terminated(Value),
+}
+
+/// One container of the pod.
+pub(super) struct Slot {
+    pub spec: Value,
+    pub init: bool,
+    pub sidecar: bool,
+    pub state: State,
+    pub last: Option<Value>,
+    pub restarts: u64,
+    pub runs: u64,
+    pub started: bool,
+    pub ready: bool,
+    pub id: String,
+    files: Files,
+    mounts: Vec<String>,
+    pauses: u32,
+    began: Timestamp,
+    pending: bool,
+    stop: Option<watch::Sender<bool>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Slot {
+    fn new(spec: &Value, init: bool) -> Self {
+        let sidecar = init && spec["restartPolicy"] == "Always";
+        let reason = if init { "PodInitializing" } else { "ContainerCreating" };
+        Self {
+            spec: spec.clone(),
+            init,
+            sidecar,
+            state: State::Waiting { reason, message: String::new() },
+            last: None,
+            restarts: 0,
+            runs: 0,
+            started: false,
+            ready: false,
+            id: String::new(),
+            files: Files::default(),
+            mounts: Vec::new(),
+            pauses: 0,
+            began: Timestamp::default(),
+            pending: false,
+            stop: None,
+            tasks: Vec::new(),
+        }
+    }
+
+    fn name(&self) -> &str {
+        json::text(&self.spec, &["name"])
+    }
+
+    /// True if it ended well.
+    pub(super) fn completed(&self) -> bool {
+        matches!(&self.state, State::Terminated(t) if t["exitCode"] == 0)
+    }
+
+    fn running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
+    }
+
+    fn abort(&mut self) {
+        self.tasks.drain(..).for_each(|t| t.abort());
+        self.stop = None;
+    }
+}
+
+/// What a pod's tasks tell its worker.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// The pause before a start is over.
+    Start { slot: usize },
+    /// A container ended.
+    Exited { slot: usize, run: u64, exit: Exit },
+    /// A probe was answered.
+    Probe { slot: usize, run: u64, kind: Kind, failure: Option<String>, settled: bool },
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    pod: Object,
+    host: Host,
+    node: Host,
+    slots: Vec<Slot>,
+    notes: mpsc::Sender<Note>,
+    start_time: String,
+    ending: bool,
+}
+
+/// Runs a pod until it is gone.
+pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Object>) {
+    let pod = updates.borrow_and_update().clone();
+    let Some(node) = shared.nodes.get(json::text(&pod, &["spec", "nodeName"])).cloned() else { return };
+    let host = shared.network.host(&format!("pod/{}/{}", json::namespace(&pod), json::name(&pod)));
+    let ip = host.ip();
+    let (notes, mut inbox) = mpsc::channel(NOTES_MAX);
+    let init = json::list(&pod, &["spec", "initContainers"]).iter().map(|c| Slot::new(c, true));
+    let slots = init.chain(json::list(&pod, &["spec", "containers"]).iter().map(|c| Slot::new(c, false))).collect();
+    let mut mounts = shared.mounts.subscribe();
+    let mut worker = Worker { shared, pod, host, node, slots, notes, start_time: now().rfc3339(), ending: false };
+    let mut kill_at: Option<tokio::time::Instant> = None;
+    loop {
+        if !worker.ending && json::deleting(&worker.pod) {
+            worker.ending = true;
+            let grace = json::int(&worker.pod, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(30).max(0) as u64;
+            kill_at = Some(tokio::time::Instant::now() + Duration::from_secs(grace));
+        }
+        worker.advance();
+        worker.report();
+        if worker.ending && worker.slots.iter().all(|s| !s.running()) {
+            break;
+        }
+        tokio::select! {
+            biased;
+            changed = updates.changed() => {
+                if changed.is_err() {
+                    // Deleted by force: nothing is left to report on.
+                    worker.slots.iter_mut().for_each(Slot::abort);
+                    worker.shared.network.remove_host(ip);
+                    return;
+                }
+                worker.pod = updates.borrow_and_update().clone();
+            }
+            Some(note) = inbox.recv() => worker.handle(note),
+            Ok(()) = mounts.changed() => worker.remount(),
+            () = tokio::time::sleep_until(kill_at.unwrap_or_else(tokio::time::Instant::now)), if kill_at.is_some() => {
+                for at in 0..worker.slots.len() {
+                    if worker.slots[at].running() {
+                        worker.end(at, &Exit { code: 137, message: String::new() });
+                    }
+                }
+            }
+        }
+    }
+    worker.slots.iter_mut().for_each(Slot::abort);
+    worker.shared.network.remove_host(ip);
+    let query =
+        DeleteQuery { grace_seconds: Some(0), uid: Some(json::uid(&worker.pod).to_owned()), ..DeleteQuery::default() };
+    let mut engine = worker.shared.server.engine();
+    if let Ok(target) = engine.target_of(&worker.pod) {
+        // Already gone by force, or held by a finalizer: both are fine.
+        let _ = engine.delete(&target, &query, now());
+    }
+}
+
+impl Worker {
+    fn policy(&self) -> &str {
+        json::text(&self.pod, &["spec", "restartPolicy"])
+    }
+
+    /// Starts what is due, stops what must end.
+    fn advance(&mut self) {
+        if self.ending {
+            let mains = self.slots.iter().any(|s| !s.sidecar && s.running());
+            for at in 0..self.slots.len() {
+                // Sidecars outlive the containers they serve.
+                if self.slots[at].running()
+                    && (!self.slots[at].sidecar || !mains)
+                    && let Some(stop) = &self.slots[at].stop
+                    && !*stop.borrow()
+                {
+                    stop.send_replace(true);
+                    let text = format!("Stopping container {}", self.slots[at].name());
+                    self.shared.record(&self.pod, "Normal", "Killing", &text);
+                }
+            }
+            return;
+        }
+        for at in 0..self.slots.len() {
+            let slot = &self.slots[at];
+            if slot.init {
+                let fresh = slot.runs == 0 && !slot.pending;
+                let through = if slot.sidecar { slot.started || slot.runs > 1 } else { slot.completed() };
+                if fresh {
+                    self.schedule(at, None);
+                }
+                if !through {
+                    return;
+                }
+            } else if slot.runs == 0 && !slot.pending {
+                self.schedule(at, None);
+            }
+        }
+    }
+
+    /// Starts a container after a pause: its image's start delay, or the back-off.
+    fn schedule(&mut self, at: usize, pause: Option<Duration>) {
+        let image = json::text(&self.slots[at].spec, &["image"]).to_owned();
+        let delay = self.shared.start_delay(&image) + pause.unwrap_or_default();
+        self.slots[at].pending = true;
+        let notes = self.notes.clone();
+        sim_clock::spawn("kubelet/start", async move {
+            tokio::time::sleep(delay).await;
+            // A closed inbox is a pod that is gone.
+            let _ = notes.send(Note::Start { slot: at }).await;
+        });
+    }
+
+    fn start(&mut self, at: usize) {
+        self.slots[at].pending = false;
+        if self.ending || self.slots[at].running() {
+            return;
+        }
+        let prepared = {
+            let engine = self.shared.server.engine();
+            // The environment may name the pod's IP.
+            let mut pod = self.pod.to_value();
+            pod["status"]["podIP"] = self.host.ip().to_string().into();
+            pod["status"]["hostIP"] = self.node.ip().to_string().into();
+            let spec = &self.slots[at].spec;
+            pod_env::environment(&engine, &pod, spec)
+                .and_then(|env| pod_env::mounts(&engine, &pod, spec).map(|mounted| (env, mounted)))
+        };
+        let (env, (places, files)) = match prepared {
+            Ok(prepared) => prepared,
+            Err(message) => {
+                let mount = message.starts_with("MountVolume");
+                let reason = if mount { "ContainerCreating" } else { "CreateContainerConfigError" };
+                let event = if mount { "FailedMount" } else { "Failed" };
+                let text = if mount { message.clone() } else { format!("Error: {message}") };
+                self.shared.record(&self.pod, "Warning", event, &text);
+                self.slots[at].state = State::Waiting { reason, message: if mount { String::new() } else { message } };
+                self.schedule(at, Some(CONFIG_RETRY));
+                return;
+            }
+        };
+        let (send, stop) = Stop::new();
+        let slot = &mut self.slots[at];
+        slot.files.remount(&places, files);
+        slot.mounts = places;
+        slot.restarts = slot.runs;
+        slot.runs += 1;
+        slot.began = now();
+        slot.id = format!("{:016x}{:016x}", json::fnv(json::uid(&self.pod)), json::fnv(&format!("{at}/{}", slot.runs)));
+        slot.state = State::Running { since: now().rfc3339() };
+        slot.stop = Some(send);
+        let strings = |key: &str| {
+            json::list(&slot.spec, &[key])
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|t| pod_env::expand(t, &env))
+                .collect::<Vec<_>>()
+        };
+        let labels: BTreeMap<String, String> = json::map(&self.pod, &["metadata", "labels"])
+            .into_iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.as_str().unwrap_or("").to_owned()))
+            .collect();
+        let container = ContainerStart {
+            namespace: json::namespace(&self.pod).to_owned(),
+            pod: json::name(&self.pod).to_owned(),
+            pod_uid: json::uid(&self.pod).to_owned(),
+            container: slot.name().to_owned(),
+            image: json::text(&slot.spec, &["image"]).to_owned(),
+            node: self.node.name().to_owned(),
+            labels,
+            command: strings("command"),
+            args: strings("args"),
+            env,
+            files: slot.files.clone(),
+            host: self.host.clone(),
+            service_account: json::text(&self.pod, &["spec", "serviceAccountName"]).to_owned(),
+            stop,
+        };
+        let task_name = format!("{}/{}/{}", container.namespace, container.pod, container.container);
+        let (run, image, name) = (slot.runs, container.image.clone(), container.container.clone());
+        let process = self.shared.runtime.start(container);
+        let notes = self.notes.clone();
+        let task = sim_clock::spawn(&task_name, async move {
+            let exit = process.await;
+            let _ = notes.send(Note::Exited { slot: at, run, exit }).await;
+        });
+        self.slots[at].tasks.push(task);
+        if run == 1 {
+            self.shared.record(
+                &self.pod,
+                "Normal",
+                "Pulled",
+                &format!("Container image \"{image}\" already present on machine"),
+            );
+        }
+        self.shared.record(&self.pod, "Normal", "Created", &format!("Created container: {name}"));
+        self.shared.record(&self.pod, "Normal", "Started", &format!("Started container {name}"));
+        if self.probe(at, Kind::Startup) {
+            self.slots[at].started = false;
+        } else {
+            self.begun(at);
+        }
+    }
+
+    /// The container counts as started: the other probes begin.
+    fn begun(&mut self, at: usize) {
+        self.slots[at].started = true;
+        self.probe(at, Kind::Liveness);
+        let asked = self.probe(at, Kind::Readiness);
+        let slot = &mut self.slots[at];
+        slot.ready = !asked && (!slot.init || slot.sidecar);
+    }
+
+    fn probe(&mut self, at: usize, kind: Kind) -> bool {
+        let slot = &self.slots[at];
+        let Some(probe) = Probe::new(kind, at, slot.runs, self.node.clone(), self.host.ip(), &self.pod, &slot.spec)
+        else {
+            return false;
+        };
+        let task = sim_clock::spawn("kubelet/probe", probe.run(self.shared.clone(), self.notes.clone()));
+        self.slots[at].tasks.push(task);
+        true
+    }
+
+    fn handle(&mut self, note: Note) {
+        match note {
+            Note::Start { slot } => self.start(slot),
+            Note::Exited { slot, run, exit } if self.slots[slot].runs == run && self.slots[slot].running() => {
+                self.end(slot, &exit)
+            }
+            Note::Probe { slot, run, kind, failure, settled }
+                if self.slots[slot].runs == run && self.slots[slot].running() =>
+            {
+                if let Some(text) = &failure {
+                    self.shared.record(
+                        &self.pod,
+                        "Warning",
+                        "Unhealthy",
+                        &format!("{} probe failed: {text}", kind.title()),
+                    );
+                }
+                match (kind, failure.is_none(), settled) {
+                    (Kind::Startup, true, true) => self.begun(slot),
+                    (Kind::Readiness, ok, true) => self.slots[slot].ready = ok,
+                    (Kind::Startup | Kind::Liveness, false, true) => self.kill(slot, kind),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A container that its probe gave up on: SIGTERM, then SIGKILL after the grace period.
+    fn kill(&mut self, at: usize, kind: Kind) {
+        let slot = &self.slots[at];
+        let Some(stop) = slot.stop.as_ref().filter(|s| !*s.borrow()) else { return };
+        stop.send_replace(true);
+        let text =
+            format!("Container {} failed {} probe, will be restarted", slot.name(), kind.title().to_ascii_lowercase());
+        self.shared.record(&self.pod, "Normal", "Killing", &text);
+        let grace = json::int(&self.pod, &["spec", "terminationGracePeriodSeconds"]).unwrap_or(30).max(0) as u64;
+        let (notes, run) = (self.notes.clone(), slot.runs);
+        let task = sim_clock::spawn("kubelet/grace", async move {
+            tokio::time::sleep(Duration::from_secs(grace)).await;
+            let _ = notes.send(Note::Exited { slot: at, run, exit: Exit { code: 137, message: String::new() } }).await;
+        });
+        self.slots[at].tasks.push(task);
+    }
+
+    fn end(&mut self, at: usize, exit: &Exit) {
+        let policy = self.policy().to_owned();
+        let ending = self.ending;
+        let slot = &mut self.slots[at];
+        slot.abort();
+        let State::Running { since } = &slot.state else { return };
+        let mut ended = json!({"exitCode": exit.code, "reason": if exit.code == 0 { "Completed" } else { "Error" },
+            "startedAt": since, "finishedAt": now().rfc3339(), "containerID": format!("containerd://{}", slot.id)});
+        if !exit.message.is_empty() {
+            ended["message"] = exit.message.clone().into();
+        }
+        slot.started = false;
+        slot.ready = slot.init && !slot.sidecar && exit.code == 0;
+        slot.state = State::Terminated(ended.clone());
+        let again = if slot.sidecar {
+            true
+        } else if slot.init {
+            exit.code != 0 && policy != "Never"
+        } else {
+            policy == "Always" || (policy == "OnFailure" && exit.code != 0)
+        };
+        if !again || ending {
+            return;
+        }
+        if now().since(slot.began) >= BACK_OFF_RESET {
+            slot.pauses = 0;
+        }
+        // The first restart is at once; each one after it waits twice as long.
+        let pause = match slot.pauses {
+            0 => Duration::ZERO,
+            n => BACK_OFF.saturating_mul(1 << (n - 1).min(16)).min(BACK_OFF_MAX),
+        };
+        slot.pauses += 1;
+        slot.last = Some(ended);
+        if !pause.is_zero() {
+            let name = slot.name().to_owned();
+            let pod = format!("{}_{}({})", json::name(&self.pod), json::namespace(&self.pod), json::uid(&self.pod));
+            slot.state = State::Waiting {
+                reason: "CrashLoopBackOff",
+                message: format!("back-off {}s restarting failed container={name} pod={pod}", pause.as_secs()),
+            };
+            self.shared.record(
+                &self.pod,
+                "Warning",
+                "BackOff",
+                &format!("Back-off restarting failed container {name} in pod {pod}"),
+            );
+        }
+        self.schedule(at, Some(pause));
+    }
+
+    fn remount(&mut self) {
+        let engine = self.shared.server.engine();
+        for slot in self.slots.iter().filter(|s| s.running()) {
+            // An object that went away keeps its last content, as on a real node.
+            if let Ok((places, files)) = pod_env::mounts(&engine, &self.pod, &slot.spec) {
+                slot.files.remount(&places, files);
+            }
+        }
+    }
+
+    fn phase(&self) -> &'static str {
+        let policy = self.policy();
+        let failed_init = self.slots.iter().any(|s| {
+            s.init && !s.sidecar && policy == "Never" && matches!(&s.state, State::Terminated(t) if t["exitCode"] != 0)
+        });
+        let mains: Vec<&Slot> = self.slots.iter().filter(|s| !s.init).collect();
+        let ended = mains.iter().all(|s| matches!(s.state, State::Terminated(_)) && !s.pending);
+        if failed_init || (ended && mains.iter().any(|s| !s.completed())) {
+            if failed_init || policy != "Always" || self.ending { "Failed" } else { "Running" }
+        } else if ended {
+            "Succeeded"
+        } else if mains.iter().all(|s| s.runs > 0) {
+            "Running"
+        } else {
+            "Pending"
+        }
+    }
+
+    /// Writes the status if it differs from what is stored.
+    fn report(&mut self) {
+        let mut engine = self.shared.server.engine();
+        let Some(stored) = engine.peek("pods", json::namespace(&self.pod), json::name(&self.pod)).cloned() else {
+            return;
+        };
+        if json::uid(&stored) != json::uid(&self.pod) {
+            return;
+        }
+        let old = stored.get("status").cloned().unwrap_or(Value::Null);
+        let status = pod_status(
+            &old,
+            &self.slots,
+            self.phase(),
+            &self.host.ip().to_string(),
+            &self.node.ip().to_string(),
+            &self.start_time,
+            &now().rfc3339(),
+        );
+        if status == old {
+            return;
+        }
+        let mut next = stored.to_value();
+        next["status"] = status;
+        if let Ok(target) = engine.target_of(&stored) {
+            let target = Target { subresource: "status".into(), ..target };
+            // The lock is held since the read: nothing can have come between.
+            let _ = engine.update(&target, next, &WriteOptions::by("kubelet"), now());
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! JSON patch, JSON merge patch and strategic merge patch.
+
+use serde_json::{Map, Value};
+
+use crate::{json, status::Status};
+
+/// Most operations of one JSON patch, as on the real server.
+pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
+
+/// RFC 7386.
+pub fn merge_patch(target: &mut Value, patch: &Value) {
+    match patch {
+        Value::Object(fields) => {
+            let map = json::ensure_map(target);
+            for (key, value) in fields {
+                if value.is_null() {
+                    map.shift_remove(key);
+                } else {
+                    merge_patch(map.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        other => *target = other.clone(),
+    }
+}
+
+/// RFC 6902.
+///
+/// # Errors
+/// 422 if an operation cannot be carried out, 400 if the patch is malformed.
+pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), Status> {
+    let operations = patch
+        .as_array()
+        .ok_or_else(|| Status::bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch"))?;
+    if operations.len() > JSON_PATCH_OPERATIONS_MAX {
+        return Err(Status::new(
+            413,
+            "RequestEntityTooLarge",
+            format!(
+                "The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {}",
+                operations.len()
+            ),
+        ));
+    }
+    for operation in operations {
+        let op = json::text(operation, &["op"]);
+        let path = json::text(operation, &["path"]).to_owned();
+        let value = || operation.get("value").cloned().ok_or_else(|| refused(op, &path, "missing value"));
+        match op {
+            "add" => add(target, &path, value()?)?,
+            "remove" => {
+                take(target, &path, op)?;
+            }
+            "replace" => {
+                let value = value()?;
+                let slot = target.pointer_mut(&path).ok_or_else(|| refused(op, &path, "missing path"))?;
+                *slot = value;
+            }
+            "test" => {
+                if target.pointer(&path) != Some(&value()?) {
+                    return Err(refused(op, &path, "test failed"));
+                }
+            }
+            "move" => {
+                let from = json::text(operation, &["from"]).to_owned();
+                let value = take(target, &from, op)?;
+                add(target, &path, value)?;
+            }
+            "copy" => {
+                let from = json::text(operation, &["from"]);
+                let value = target.pointer(from).cloned().ok_or_else(|| refused(op, from, "missing path"))?;
+                add(target, &path, value)?;
+            }
+            other => return Err(Status::bad_request(format!("Unexpected kind: {other}"))),
+        }
+    }
+    Ok(())
+}
+
+fn refused(op: &str, path: &str, why: &str) -> Status {
+    Status::new(
+        422,
+        "Invalid",
+        format!(
+            "the server rejected our request due to an error in our request: {op} operation does not apply: doc is missing path: \"{path}\": {why}"
+        ),
+    )
+}
+
+fn unescape(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
+fn parent<'a>(target: &'a mut Value, path: &str, op: &str) -> Result<(&'a mut Value, String), Status> {
+    let (before, last) = path.rsplit_once('/').ok_or_else(|| refused(op, path, "a path starts with a slash"))?;
+    let parent = target.pointer_mut(before).ok_or_else(|| refused(op, path, "missing path"))?;
+    Ok((parent, unescape(last)))
+}
+
+fn add(target: &mut Value, path: &str, value: Value) -> Result<(), Status> {
+    if path.is_empty() {
+        *target = value;
+        return Ok(());
+    }
+    let (parent, last) = parent(target, path, "add")?;
+    match parent {
+        Value::Object(map) => {
+            map.insert(last, value);
+        }
+        Value::Array(items) if last == "-" => items.push(value),
+        Value::Array(items) => {
+            let at = last
+                .parse::<usize>()
+                .ok()
+                .filter(|at| *at <= items.len())
+                .ok_or_else(|| refused("add", path, "index out of range"))?;
+            items.insert(at, value);
+        }
+        _ => return Err(refused("add", path, "not a container")),
+    }
+    Ok(())
+}
+
+fn take(target: &mut Value, path: &str, op: &str) -> Result<Value, Status> {
+    let (parent, last) = parent(target, path, op)?;
+    let taken = match parent {
+        Value::Object(map) => map.shift_remove(&last),
+        Value::Array(items) => last.parse::<usize>().ok().filter(|at| *at < items.len()).map(|at| items.remove(at)),
+        _ => None,
+    };
+    taken.ok_or_else(|| refused(op, path, "missing path"))
+}
+
+/// Merge keys of strategic merge patch for lists of built-in kinds.
+fn merge_key(parent: &str, field: &str) -> Option<&'static str> {
+    Some(match (parent, field) {
+        (
+            _,
+            "containers"
+            | "initContainers"
+            | "ephemeralContainers"
+            | "env"
+            | "volumes"
+            | "imagePullSecrets"
+            | "secrets",
+        ) => "name",
+        ("containers" | "initContainers", "ports") => "containerPort",
+        ("spec", "ports") => "port",
+        (_, "volumeMounts") => "mountPath",
+        (_, "volumeDevices") => "devicePath",
+        (_, "conditions") => "type",
+        ("status", "addresses") => "type",
+        (_, "ownerReferences") => "uid",
+        (_, "hostAliases" | "podIPs") => "ip",
+        (_, "topologySpreadConstraints") => "topologyKey",
+        _ => return None,
+    })
+}
+
+/// Lists of scalars that merge as sets.
+const MERGED_SCALARS: &[&str] = &["finalizers"];
+
+/// Strategic merge patch of a built-in kind.
+pub fn strategic(target: &mut Value, patch: &Value) {
+    strategic_map(target, patch, "");
+}
+
+fn strategic_map(target: &mut Value, patch: &Value, field: &str) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if fields.get("$patch").and_then(Value::as_str) == Some("replace") {
+        *target = without_directives(fields);
+        return;
+    }
+    let map = json::ensure_map(target);
+    if let Some(keys) = fields.get("$retainKeys").and_then(Value::as_array) {
+        map.retain(|k, _| keys.iter().any(|key| key == k));
+    }
+    for (key, value) in fields {
+        if let Some(list) = key.strip_prefix("$deleteFromPrimitiveList/") {
+            if let (Some(Value::Array(items)), Some(gone)) = (map.get_mut(list), value.as_array()) {
+                items.retain(|item| !gone.contains(item));
+            }
+            continue;
+        }
+        if key.starts_with('$') {
+            continue;
+        }
+        match value {
+            Value::Null => {
+                map.shift_remove(key);
+            }
+            Value::Object(inner) if inner.get("$patch").and_then(Value::as_str) == Some("delete") => {
+                map.shift_remove(key);
+            }
+            Value::Object(_) => strategic_map(map.entry(key.clone()).or_insert(Value::Null), value, key),
+            Value::Array(items) => {
+                let existing = map.entry(key.clone()).or_insert_with(|| Value::Array(Vec::new()));
+                strategic_list(existing, items, field, key);
+            }
+            scalar => {
+                map.insert(key.clone(), scalar.clone());
+            }
+        }
+    }
+}
+
+fn without_directives(fields: &Map<String, Value>) -> Value {
+    Value::Object(fields.iter().filter(|(k, _)| !k.starts_with('$')).map(|(k, v)| (k.clone(), v.clone())).collect())
+}
+
+fn strategic_list(existing: &mut Value, patch: &[Value], parent: &str, field: &str) {
+    let directive = |item: &Value, what: &str| item.get("$patch").and_then(Value::as_str) == Some(what);
+    let plain = || patch.iter().filter(|i| i.get("$patch").is_none()).cloned().collect::<Vec<_>>();
+    let Value::Array(items) = existing else {
+        *existing = Value::Array(plain());
+        return;
+    };
+    if patch.iter().any(|i| directive(i, "replace")) {
+        *items = plain();
+    } else if MERGED_SCALARS.contains(&field) {
+        for item in patch {
+            if !items.contains(item) {
+                items.push(item.clone());
+            }
+        }
+    } else if let Some(key) = merge_key(parent, field) {
+        for item in patch {
+            let at = items.iter().position(|i| i.get(key).is_some() && i.get(key) == item.get(key));
+            match at {
+                Some(at) if directive(item, "delete") => {
+                    items.remove(at);
+                }
+                Some(at) => strategic_map(&mut items[at], item, field),
+                None if directive(item, "delete") => {}
+                None => items.push(item.clone()),
+            }
+        }
+    } else {
+        *items = plain();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn strategic_merge_knows_containers_by_name() {
+        let mut pod = json!({"spec": {"containers": [{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]}, {"name": "b"}], "tolerations": [{"key": "t"}]}});
+        let patch = json!({"spec": {"containers": [{"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}]}, {"name": "b", "$patch": "delete"}], "tolerations": [{"key": "u"}]}});
+        strategic(&mut pod, &patch);
+        assert_eq!(
+            pod,
+            json!({"spec": {"containers": [{"name": "a", "image": "2", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]}], "tolerations": [{"key": "u"}]}})
+        );
+    }
+
+    #[test]
+    fn json_patch_adds_moves_and_refuses() {
+        let mut v = json!({"a": [1, 2], "b": {"c/d": 1}});
+        json_patch(&mut v, &json!([
+            {"op": "add", "path": "/a/1", "value": 9}, {"op": "move", "from": "/b/c~1d", "path": "/e"}, {"op": "remove", "path": "/a/0"}, {"op": "test", "path": "/e", "value": 1}
+        ])).unwrap();
+        assert_eq!(v, json!({"a": [9, 2], "b": {}, "e": 1}));
+        assert_eq!(json_patch(&mut v, &json!([{"op": "test", "path": "/e", "value": 2}])).unwrap_err().code, 422);
+        assert_eq!(json_patch(&mut v, &json!([{"op": "remove", "path": "/nothing"}])).unwrap_err().code, 422);
+    }
+
+    #[test]
+    fn merge_patch_removes_by_null() {
+        let mut v = json!({"a": {"b": 1, "c": 2}});
+        merge_patch(&mut v, &json!({"a": {"b": null, "d": {"e": 1}}}));
+        assert_eq!(v, json!({"a": {"c": 2, "d": {"e": 1}}}));
+    }
+}

@@ -1,0 +1,130 @@
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+
+const TIME: &str = "2026-01-01T00:00:00Z";
+
+fn by(manager: &str) -> Writer<'_> {
+    Writer { manager, api_version: "v1", subresource: "", time: TIME, has_status: false }
+}
+
+fn applied(live: &Value, config: &Value, manager: &str, force: bool) -> Result<Value, Status> {
+    let done = apply(live, config, Shape::built_in(), by(manager), force)?;
+    let mut object = done.object;
+    Manager::write(done.managers, &mut object);
+    Ok(object)
+}
+
+#[test]
+fn a_conflict_names_the_manager_and_the_field_and_force_takes_it() {
+    let one = applied(&json!({}), &json!({"data": {"a": "1"}}), "first", false).unwrap();
+    let status = applied(&one, &json!({"data": {"a": "2"}}), "second", false).unwrap_err();
+    assert_eq!(
+        (status.code, status.message.as_str()),
+        (409, "Apply failed with 1 conflict: conflict with \"first\": .data.a")
+    );
+    assert_eq!(
+        status.details.unwrap()["causes"],
+        json!([{"reason": "FieldManagerConflict", "message": "conflict with \"first\"", "field": ".data.a"}])
+    );
+    let taken = applied(&one, &json!({"data": {"a": "2"}}), "second", true).unwrap();
+    let managers = Manager::read(&taken);
+    assert_eq!(managers.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["second"]);
+}
+
+#[test]
+fn a_field_left_out_goes_unless_somebody_else_owns_it() {
+    let one = applied(&json!({}), &json!({"data": {"a": "1", "b": "1"}}), "first", false).unwrap();
+    let two = applied(&one, &json!({"data": {"b": "1"}}), "second", false).unwrap();
+    let three = applied(&two, &json!({"data": {"c": "1"}}), "first", false).unwrap();
+    assert_eq!(three["data"], json!({"b": "1", "c": "1"}));
+}
+
+#[test]
+fn containers_merge_by_name_and_keep_what_others_set() {
+    let live = json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "side", "image": "s"}]}});
+    let next = applied(
+        &live,
+        &json!({"spec": {"containers": [{"name": "a", "image": "2", "ports": [{"containerPort": 1}]}]}}),
+        "m",
+        true,
+    )
+    .unwrap();
+    assert_eq!(
+        next["spec"]["containers"],
+        json!([{"name": "a", "image": "2", "ports": [{"containerPort": 1}]}, {"name": "side", "image": "s"}])
+    );
+    let fields = &next["metadata"]["managedFields"][0]["fieldsV1"];
+    assert_eq!(
+        *fields,
+        json!({"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {".": {}, "f:image": {}, "f:name": {}, "f:ports": {"k:{\"containerPort\":1,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}})
+    );
+    let gone = applied(&next, &json!({"spec": {"containers": [{"name": "a", "image": "2"}]}}), "m", false).unwrap();
+    assert_eq!(gone["spec"]["containers"][0], json!({"name": "a", "image": "2"}));
+}
+
+#[test]
+fn an_update_takes_over_what_it_changes() {
+    let one = applied(&json!({}), &json!({"data": {"a": "1", "b": "1"}}), "first", false).unwrap();
+    let mut two = one.clone();
+    two["data"]["a"] = "9".into();
+    let managers = update(&one, &two, Shape::built_in(), by("editor"));
+    Manager::write(managers, &mut two);
+    let status = applied(&two, &json!({"data": {"a": "1", "b": "1"}}), "first", false).unwrap_err();
+    assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"editor\" using v1: .data.a");
+}
+
+fn config() -> impl Strategy<Value = Value> {
+    let data = prop::collection::btree_map("[a-d]", "[0-2]", 0..4);
+    let envs = prop::collection::btree_map("[A-C]", "[0-2]", 0..3);
+    (data, envs).prop_map(|(data, envs)| {
+        let data: Map<String, Value> = data.into_iter().map(|(k, v)| (k, v.into())).collect();
+        let env: Vec<Value> = envs.into_iter().map(|(k, v)| json!({"name": k, "value": v})).collect();
+        json!({"data": data, "spec": {"env": env, "selector": {"x": "y"}}})
+    })
+}
+
+proptest! {
+    #[test]
+    fn applying_twice_is_applying_once(a in config(), b in config()) {
+        let live = applied(&json!({}), &a, "one", false).unwrap();
+        let once = applied(&live, &b, "two", true).unwrap();
+        let twice = applied(&once, &b, "two", false).unwrap();
+        prop_assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn a_forced_apply_never_conflicts_and_sets_what_it_names(a in config(), b in config(), c in config()) {
+        let live = applied(&json!({}), &a, "one", false).unwrap();
+        let live = applied(&live, &b, "two", true).unwrap();
+        let live = applied(&live, &c, "three", true).unwrap();
+        let again = applied(&live, &c, "four", false).unwrap();
+        for (key, value) in c["data"].as_object().unwrap() {
+            prop_assert_eq!(&again["data"][key], value);
+        }
+    }
+
+    #[test]
+    fn what_one_owns_alone_goes_when_one_leaves_it_out(a in config()) {
+        let live = applied(&json!({}), &a, "one", false).unwrap();
+        let left = applied(&live, &json!({"kind": "K"}), "one", false).unwrap();
+        let rest: Vec<_> = left.as_object().unwrap().keys().filter(|k| *k != "metadata" && *k != "kind").collect();
+        prop_assert!(rest.is_empty(), "{left}");
+    }
+
+    #[test]
+    fn every_field_of_the_last_applier_is_owned_by_it(a in config(), b in config()) {
+        let live = applied(&json!({}), &a, "one", false).unwrap();
+        let next = applied(&live, &b, "two", true).unwrap();
+        let managers = Manager::read(&next);
+        let wanted = to_field_set(&b, Shape::built_in());
+        let two = managers.iter().find(|m| m.name == "two").unwrap();
+        prop_assert_eq!(&two.fields, &wanted);
+        let mut all = FieldSet::default();
+        managers.iter().for_each(|m| all.absorb(&m.fields));
+        let mut content = next.clone();
+        content.as_object_mut().unwrap().shift_remove("metadata");
+        prop_assert!(to_field_set(&content, Shape::built_in()).difference(&all).is_empty());
+    }
+}
