@@ -1,0 +1,215 @@
+//! `prometheus.yaml`: the part of Prometheus's configuration that this engine has. Unknown fields are refused with their position.
+
+use crate::Error;
+use crate::relabel::Relabel;
+use serde::{Deserialize, Deserializer};
+use sim_wire::duration;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Largest configuration or rule file.
+pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Reads a Prometheus-style duration in YAML.
+pub(crate) fn yaml_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    duration::parse(&text).map_err(serde::de::Error::custom)
+}
+
+pub(crate) fn yaml_optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    yaml_duration(deserializer).map(Some)
+}
+
+/// The whole file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Defaults for everything below.
+    pub global: Global,
+    /// What to scrape.
+    pub scrape_configs: Vec<ScrapeConfig>,
+    /// Globs of rule files.
+    pub rule_files: Vec<String>,
+}
+
+/// The section `global`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Global {
+    /// How often targets are scraped.
+    #[serde(deserialize_with = "yaml_duration")]
+    pub scrape_interval: Duration,
+    /// When a scrape is given up.
+    #[serde(deserialize_with = "yaml_optional_duration")]
+    pub scrape_timeout: Option<Duration>,
+    /// How often rules are evaluated.
+    #[serde(deserialize_with = "yaml_duration")]
+    pub evaluation_interval: Duration,
+    /// Labels for the outer world.
+    pub external_labels: BTreeMap<String, String>,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            scrape_interval: minute,
+            scrape_timeout: None,
+            evaluation_interval: minute,
+            external_labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// One entry of `scrape_configs`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScrapeConfig {
+    /// The label `job`.
+    pub job_name: String,
+    /// The global interval without.
+    #[serde(default, deserialize_with = "yaml_optional_duration")]
+    pub scrape_interval: Option<Duration>,
+    /// The global time-out without.
+    #[serde(default, deserialize_with = "yaml_optional_duration")]
+    pub scrape_timeout: Option<Duration>,
+    /// The path.
+    #[serde(default = "metrics_path")]
+    pub metrics_path: String,
+    /// `http`; `https` is refused at load, since the simulated network has no TLS.
+    #[serde(default = "http")]
+    pub scheme: String,
+    /// Whether labels of the page win over labels of the target.
+    #[serde(default)]
+    pub honor_labels: bool,
+    /// Whether timestamps of the page are taken.
+    #[serde(default = "yes")]
+    pub honor_timestamps: bool,
+    /// URL parameters.
+    #[serde(default)]
+    pub params: BTreeMap<String, Vec<String>>,
+    /// A page with more samples fails; 0 is no limit.
+    #[serde(default)]
+    pub sample_limit: usize,
+    /// The targets.
+    #[serde(default)]
+    pub static_configs: Vec<StaticConfig>,
+    /// Steps over the labels of targets.
+    #[serde(default)]
+    pub relabel_configs: Vec<Relabel>,
+    /// Steps over the labels of samples.
+    #[serde(default)]
+    pub metric_relabel_configs: Vec<Relabel>,
+}
+
+fn metrics_path() -> String {
+    "/metrics".to_owned()
+}
+
+fn http() -> String {
+    "http".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One entry of `static_configs`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticConfig {
+    /// `host:port`
+    pub targets: Vec<String>,
+    /// Labels of all of them.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ScrapeConfig {
+    /// The interval in effect.
+    pub fn interval(&self, global: &Global) -> Duration {
+        self.scrape_interval.unwrap_or(global.scrape_interval)
+    }
+
+    /// The time-out in effect: never longer than the interval.
+    pub fn timeout(&self, global: &Global) -> Duration {
+        self.scrape_timeout.or(global.scrape_timeout).unwrap_or(Duration::from_secs(10)).min(self.interval(global))
+    }
+}
+
+/// Reads and checks a configuration.
+///
+/// # Errors
+/// [`Error::Config`] with the position for YAML, without for contradictions.
+///
+/// ```
+/// let text = "global: {scrape_interval: 30s}\nscrape_configs:\n- job_name: etcd\n  static_configs: [{targets: ['etcd:2379']}]\n";
+/// let config = sim_prometheus::config::parse(text).unwrap();
+/// assert_eq!(config.scrape_configs[0].interval(&config.global).as_secs(), 30);
+/// assert!(sim_prometheus::config::parse("globl: {}").is_err());
+/// ```
+pub fn parse(text: &str) -> Result<Config, Error> {
+    let refuse = |message: String| Error::Config { message };
+    if text.len() > FILE_BYTES_MAX {
+        return Err(refuse(format!("file larger than {FILE_BYTES_MAX} bytes")));
+    }
+    if text.trim().is_empty() {
+        return Ok(Config::default());
+    }
+    let config: Config = serde_saphyr::from_str(text).map_err(|error| refuse(error.to_string()))?;
+    if config.global.scrape_interval.is_zero() || config.global.evaluation_interval.is_zero() {
+        return Err(refuse("global intervals must be greater than 0".to_owned()));
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for scrape in &config.scrape_configs {
+        let job = &scrape.job_name;
+        if job.is_empty() {
+            return Err(refuse("job_name is empty".to_owned()));
+        }
+        if !names.insert(job) {
+            return Err(refuse(format!("found multiple scrape configs with job name {job:?}")));
+        }
+        if scrape.interval(&config.global).is_zero() {
+            return Err(refuse(format!("scrape interval of job {job:?} must be greater than 0")));
+        }
+        if let (Some(timeout), interval) = (scrape.scrape_timeout, scrape.interval(&config.global))
+            && timeout > interval
+        {
+            return Err(refuse(format!(
+                "scrape timeout greater than scrape interval for scrape config with job name {job:?}"
+            )));
+        }
+        if scrape.scheme != "http" {
+            return Err(refuse(format!(
+                "scheme {:?} of job {job:?} is not available: targets speak plain http",
+                scrape.scheme
+            )));
+        }
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_field_is_refused_with_its_line() {
+        let error = parse("global:\n  scrape_intervall: 15s\n").unwrap_err().to_string();
+        assert!(error.contains("scrape_intervall") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn the_timeout_never_exceeds_the_interval() {
+        let config = parse("scrape_configs: [{job_name: a, scrape_interval: 5s}]").unwrap();
+        assert_eq!(config.scrape_configs[0].timeout(&config.global), Duration::from_secs(5));
+        let error =
+            parse("scrape_configs: [{job_name: a, scrape_interval: 5s, scrape_timeout: 6s}]").unwrap_err().to_string();
+        assert!(error.contains("scrape timeout greater than scrape interval"), "{error}");
+    }
+
+    #[test]
+    fn two_jobs_of_one_name_are_refused() {
+        assert!(parse("scrape_configs: [{job_name: a}, {job_name: a}]").is_err());
+    }
+}

@@ -1,0 +1,537 @@
+//! The evaluator: an expression at a time, or at each step of a range, over a store.
+//!
+//! Range queries evaluate step by step, with the series of every selector looked up once. Look-back and range selectors are
+//! open on the left, as in Prometheus 3. With `delayed_name_removal` the metric name is dropped at the end of the query instead
+//! of by each function (Prometheus's feature flag `promql-delayed-name-removal`).
+
+use super::ast::*;
+use super::functions::{self, Body, Call, RangeInput};
+use super::{aggregate, binary, position};
+use crate::store::{Point, Store, StoredSeries, Value};
+use sim_wire::Labels;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// Look-back of instant selectors.
+pub const LOOKBACK_MS: i64 = 5 * 60 * 1000;
+/// Most samples one query may touch (`--query.max-samples`).
+pub const SAMPLES_MAX: usize = 50_000_000;
+
+/// Settings of an evaluation.
+#[derive(Debug, Clone, Copy)]
+pub struct EvalOptions {
+    /// How far an instant selector looks back.
+    pub lookback_ms: i64,
+    /// Step of subqueries that name none: the global evaluation interval.
+    pub default_step_ms: i64,
+    /// Drop metric names at the end of the query only.
+    pub delayed_name_removal: bool,
+    /// Most samples a query may touch.
+    pub samples_max: usize,
+}
+
+impl Default for EvalOptions {
+    fn default() -> Self {
+        Self {
+            lookback_ms: LOOKBACK_MS,
+            default_step_ms: 60_000,
+            delayed_name_removal: false,
+            samples_max: SAMPLES_MAX,
+        }
+    }
+}
+
+/// Why an evaluation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct EvalError(pub String);
+
+impl EvalError {
+    pub(crate) fn same_labelset() -> Self {
+        Self("vector cannot contain metrics with the same labelset".to_owned())
+    }
+}
+
+/// Warnings and remarks of a query.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// Something is wrong with the result.
+    pub warnings: BTreeSet<String>,
+    /// Something may be wrong with the query.
+    pub infos: BTreeSet<String>,
+}
+
+/// One element of an instant vector.
+#[derive(Debug, Clone)]
+pub struct VectorSample {
+    /// The labels.
+    pub labels: Labels,
+    /// The time in milliseconds.
+    pub t_ms: i64,
+    /// The value.
+    pub value: Value,
+    /// Whether the metric name is to be dropped at the end of the query.
+    pub(crate) drop_name: bool,
+}
+
+impl VectorSample {
+    pub(crate) fn float(labels: Labels, t_ms: i64, value: f64) -> Self {
+        Self { labels, t_ms, value: Value::Float(value), drop_name: false }
+    }
+}
+
+/// One series of a range vector or of a range query's result.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// The labels.
+    pub labels: Labels,
+    /// The points in order of time.
+    pub points: Vec<Point>,
+    pub(crate) drop_name: bool,
+}
+
+/// The result of a query.
+#[derive(Debug, Clone)]
+pub enum QueryValue {
+    /// A number at a time.
+    Scalar(Point),
+    /// A text at a time.
+    String {
+        /// Milliseconds.
+        t_ms: i64,
+        /// The text.
+        text: String,
+    },
+    /// An instant vector; sorted by labels unless the query sorts.
+    Vector(Vec<VectorSample>),
+    /// Series, sorted by labels.
+    Matrix(Vec<Series>),
+}
+
+/// A value inside an evaluation.
+#[derive(Debug, Clone)]
+pub(crate) enum Val {
+    Scalar(f64),
+    Str(Vec<u8>),
+    Vector(Vec<VectorSample>),
+    Matrix(Vec<Series>),
+}
+
+/// Evaluates at one time.
+///
+/// # Errors
+/// [`EvalError`] with Prometheus's words.
+///
+/// ```
+/// use sim_prometheus::{promql, store::{Point, Store}};
+/// let mut store = Store::new();
+/// store.append(&[("__name__", "up")].into_iter().collect(), Point::float(0, 1.0)).unwrap();
+/// let query = "up + 1";
+/// let (value, _) = promql::eval::instant(&store, query, &promql::parse(query).unwrap(), 1000, Default::default()).unwrap();
+/// let promql::QueryValue::Vector(vector) = value else { panic!("a vector") };
+/// assert_eq!(vector[0].value.float(), 2.0);
+/// ```
+pub fn instant(
+    store: &Store,
+    query: &str,
+    expr: &Expr,
+    t_ms: i64,
+    options: EvalOptions,
+) -> Result<(QueryValue, Annotations), EvalError> {
+    let evaluator = Evaluator::new(store, query, options, t_ms, t_ms);
+    let value = match evaluator.eval(expr, t_ms)? {
+        Val::Scalar(value) => QueryValue::Scalar(Point::float(t_ms, value)),
+        Val::Str(bytes) => QueryValue::String { t_ms, text: String::from_utf8_lossy(&bytes).into_owned() },
+        Val::Vector(mut vector) => {
+            for sample in &mut vector {
+                sample.t_ms = t_ms;
+            }
+            let mut vector = drop_names(vector)?;
+            if !keeps_order(expr) {
+                vector.sort_by(|a, b| a.labels.cmp(&b.labels));
+            }
+            QueryValue::Vector(vector)
+        }
+        Val::Matrix(series) => {
+            let mut series: Vec<Series> = series.into_iter().filter(|series| !series.points.is_empty()).collect();
+            for one in &mut series {
+                if one.drop_name {
+                    one.labels = one.labels.without_name();
+                }
+            }
+            series.sort_by(|a, b| a.labels.cmp(&b.labels));
+            if series.windows(2).any(|pair| pair[0].labels == pair[1].labels) {
+                return Err(EvalError::same_labelset());
+            }
+            QueryValue::Matrix(series)
+        }
+    };
+    Ok((value, evaluator.notes.into_inner()))
+}
+
+/// Evaluates at each step from `start_ms` to `end_ms`.
+///
+/// # Errors
+/// [`EvalError`] with Prometheus's words.
+pub fn range(
+    store: &Store,
+    query: &str,
+    expr: &Expr,
+    (start_ms, end_ms, step_ms): (i64, i64, i64),
+    options: EvalOptions,
+) -> Result<(QueryValue, Annotations), EvalError> {
+    if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
+        let got = expr.value_type().documented();
+        return Err(EvalError(format!(
+            "invalid expression type {got:?} for range query, must be Scalar or instant Vector"
+        )));
+    }
+    if step_ms <= 0 {
+        return Err(EvalError(
+            "zero or negative query resolution step widths are not accepted. Try a positive integer".to_owned(),
+        ));
+    }
+    let evaluator = Evaluator::new(store, query, options, start_ms, end_ms);
+    let mut series: BTreeMap<Labels, Vec<Point>> = BTreeMap::new();
+    let mut t_ms = start_ms;
+    while t_ms <= end_ms {
+        match evaluator.eval(expr, t_ms)? {
+            Val::Scalar(value) => series.entry(Labels::empty()).or_default().push(Point::float(t_ms, value)),
+            Val::Vector(vector) => {
+                for sample in drop_names(vector)? {
+                    series.entry(sample.labels).or_default().push(Point { t_ms, value: sample.value });
+                }
+            }
+            Val::Str(_) | Val::Matrix(_) => return Err(EvalError("unexpected type in a range query".to_owned())),
+        }
+        t_ms += step_ms;
+    }
+    let series = series.into_iter().map(|(labels, points)| Series { labels, points, drop_name: false }).collect();
+    Ok((QueryValue::Matrix(series), evaluator.notes.into_inner()))
+}
+
+/// Whether the outermost operation defines the order of an instant result.
+fn keeps_order(expr: &Expr) -> bool {
+    match &expr.unparenthesised().kind {
+        ExprKind::Call { function, .. } => function.name.starts_with("sort"),
+        ExprKind::Aggregate { op, .. } => matches!(op, AggregateOp::Topk | AggregateOp::Bottomk),
+        _ => false,
+    }
+}
+
+fn drop_names(mut vector: Vec<VectorSample>) -> Result<Vec<VectorSample>, EvalError> {
+    for sample in &mut vector {
+        if sample.drop_name {
+            sample.labels = sample.labels.without_name();
+            sample.drop_name = false;
+        }
+    }
+    unique(vector)
+}
+
+/// Refuses two elements with the same labels.
+fn unique(vector: Vec<VectorSample>) -> Result<Vec<VectorSample>, EvalError> {
+    if vector.len() > 1 {
+        let mut sorted: Vec<&Labels> = vector.iter().map(|sample| &sample.labels).collect();
+        sorted.sort();
+        if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(EvalError::same_labelset());
+        }
+    }
+    Ok(vector)
+}
+
+/// The window of a range selector or subquery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub start_ms: i64,
+    pub end_ms: i64,
+    pub range_ms: i64,
+}
+
+/// One query under evaluation.
+pub(crate) struct Evaluator<'a> {
+    store: &'a Store,
+    query: &'a str,
+    pub(crate) options: EvalOptions,
+    start_ms: i64,
+    end_ms: i64,
+    // By address of the selector, which lives in the expression for as long as the evaluator.
+    selected: RefCell<BTreeMap<usize, Rc<Vec<&'a StoredSeries>>>>,
+    touched: Cell<usize>,
+    notes: RefCell<Annotations>,
+}
+
+impl<'a> Evaluator<'a> {
+    fn new(store: &'a Store, query: &'a str, options: EvalOptions, start_ms: i64, end_ms: i64) -> Self {
+        Self {
+            store,
+            query,
+            options,
+            start_ms,
+            end_ms,
+            selected: RefCell::default(),
+            touched: Cell::new(0),
+            notes: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn warn(&self, message: &str, span: Span) {
+        let at = position(self.query, span.start);
+        self.notes.borrow_mut().warnings.insert(format!("PromQL warning: {message} ({at})"));
+    }
+
+    pub(crate) fn info(&self, message: &str, span: Span) {
+        let at = position(self.query, span.start);
+        self.notes.borrow_mut().infos.insert(format!("PromQL info: {message} ({at})"));
+    }
+
+    fn touch(&self, samples: usize) -> Result<(), EvalError> {
+        let touched = self.touched.get() + samples;
+        self.touched.set(touched);
+        if touched > self.options.samples_max {
+            return Err(EvalError(
+                "query processing would load too many samples into memory in query execution".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn eval(&self, expr: &Expr, t_ms: i64) -> Result<Val, EvalError> {
+        match &expr.kind {
+            ExprKind::Number { value, .. } => Ok(Val::Scalar(*value)),
+            ExprKind::String(bytes) => Ok(Val::Str(bytes.clone())),
+            ExprKind::Vector(selector) => self.select_instant(selector, t_ms).map(Val::Vector),
+            ExprKind::Matrix { .. } | ExprKind::Subquery { .. } => {
+                self.matrix(expr, t_ms).map(|(_, series)| Val::Matrix(series))
+            }
+            ExprKind::Aggregate { op, expr: inner, param, grouping, without } => {
+                let param = param.as_ref().map(|param| self.eval(param, t_ms)).transpose()?;
+                let vector = self.vector(inner, t_ms)?;
+                aggregate::aggregate(self, expr.span, *op, param, vector, grouping, *without).map(Val::Vector)
+            }
+            ExprKind::Call { function, args } => self.call(expr.span, function, args, t_ms),
+            ExprKind::Binary { op, lhs, rhs, return_bool, matching } => {
+                let left = self.eval(lhs, t_ms)?;
+                let right = self.eval(rhs, t_ms)?;
+                match (left, right) {
+                    (Val::Scalar(left), Val::Scalar(right)) => Ok(Val::Scalar(binary::scalars(*op, left, right))),
+                    (Val::Vector(vector), Val::Scalar(scalar)) => {
+                        self.vector_scalar(*op, vector, scalar, false, *return_bool)
+                    }
+                    (Val::Scalar(scalar), Val::Vector(vector)) => {
+                        self.vector_scalar(*op, vector, scalar, true, *return_bool)
+                    }
+                    (Val::Vector(left), Val::Vector(right)) => {
+                        let Some(matching) = matching else {
+                            return Err(EvalError("two vectors without matching".to_owned()));
+                        };
+                        let vector = binary::vectors(
+                            *op,
+                            left,
+                            right,
+                            matching,
+                            *return_bool,
+                            self.options.delayed_name_removal,
+                        )?;
+                        Ok(Val::Vector(unique(vector)?))
+                    }
+                    _ => Err(EvalError("unexpected operand of a binary expression".to_owned())),
+                }
+            }
+            ExprKind::Unary { negative, expr } => match self.eval(expr, t_ms)? {
+                Val::Scalar(value) => Ok(Val::Scalar(if *negative { -value } else { value })),
+                Val::Vector(vector) if *negative => self.map_dropping_name(vector, |value| -value),
+                other => Ok(other),
+            },
+            ExprKind::Paren(inner) => self.eval(inner, t_ms),
+        }
+    }
+
+    fn vector_scalar(
+        &self,
+        op: BinaryOp,
+        vector: Vec<VectorSample>,
+        scalar: f64,
+        swapped: bool,
+        return_bool: bool,
+    ) -> Result<Val, EvalError> {
+        let mut out = binary::vector_scalar(op, vector, scalar, swapped, return_bool);
+        if !op.is_comparison() || return_bool {
+            for sample in &mut out {
+                self.drop_name(sample);
+            }
+        }
+        Ok(Val::Vector(self.unique_unless_delayed(out)?))
+    }
+
+    /// Drops the metric name now, or marks it to be dropped at the end.
+    pub(crate) fn drop_name(&self, sample: &mut VectorSample) {
+        if self.options.delayed_name_removal {
+            sample.drop_name = true;
+        } else {
+            sample.labels = sample.labels.without_name();
+        }
+    }
+
+    pub(crate) fn unique_unless_delayed(&self, vector: Vec<VectorSample>) -> Result<Vec<VectorSample>, EvalError> {
+        if self.options.delayed_name_removal { Ok(vector) } else { unique(vector) }
+    }
+
+    pub(crate) fn map_dropping_name(
+        &self,
+        mut vector: Vec<VectorSample>,
+        f: impl Fn(f64) -> f64,
+    ) -> Result<Val, EvalError> {
+        for sample in &mut vector {
+            sample.value = Value::Float(f(sample.value.float()));
+            self.drop_name(sample);
+        }
+        Ok(Val::Vector(self.unique_unless_delayed(vector)?))
+    }
+
+    pub(crate) fn vector(&self, expr: &Expr, t_ms: i64) -> Result<Vec<VectorSample>, EvalError> {
+        match self.eval(expr, t_ms)? {
+            Val::Vector(vector) => Ok(vector),
+            _ => Err(EvalError("expected an instant vector".to_owned())),
+        }
+    }
+
+    pub(crate) fn scalar(&self, expr: &Expr, t_ms: i64) -> Result<f64, EvalError> {
+        match self.eval(expr, t_ms)? {
+            Val::Scalar(value) => Ok(value),
+            _ => Err(EvalError("expected a scalar".to_owned())),
+        }
+    }
+
+    pub(crate) fn string(&self, expr: &Expr, t_ms: i64) -> Result<Vec<u8>, EvalError> {
+        match self.eval(expr, t_ms)? {
+            Val::Str(bytes) => Ok(bytes),
+            _ => Err(EvalError("expected a string".to_owned())),
+        }
+    }
+
+    /// The time that a selector really asks for.
+    fn moved(&self, t_ms: i64, at: Option<At>, offset_ms: Option<i64>) -> i64 {
+        let base = match at {
+            Some(At::Timestamp(ms)) => ms,
+            Some(At::Start) => self.start_ms,
+            Some(At::End) => self.end_ms,
+            None => t_ms,
+        };
+        base - offset_ms.unwrap_or(0)
+    }
+
+    fn selected(&self, selector: &VectorSelector) -> Rc<Vec<&'a StoredSeries>> {
+        let key = std::ptr::from_ref(selector) as usize;
+        self.selected.borrow_mut().entry(key).or_insert_with(|| Rc::new(self.store.select(&selector.matchers))).clone()
+    }
+
+    /// The newest sample of each series in the look-back, with its own time.
+    pub(crate) fn select_instant(&self, selector: &VectorSelector, t_ms: i64) -> Result<Vec<VectorSample>, EvalError> {
+        let until = self.moved(t_ms, selector.at, selector.offset_ms);
+        let series = self.selected(selector);
+        self.touch(series.len())?;
+        let newest = |series: &&StoredSeries| {
+            let point = *series.between(until - self.options.lookback_ms, until).last()?;
+            let sample =
+                VectorSample { labels: series.labels.clone(), t_ms: point.t_ms, value: point.value, drop_name: false };
+            (!point.is_stale()).then_some(sample)
+        };
+        Ok(series.iter().filter_map(newest).collect())
+    }
+
+    /// The series of a range selector or a subquery, with the window they were asked for.
+    pub(crate) fn matrix(&self, expr: &Expr, t_ms: i64) -> Result<(Window, Vec<Series>), EvalError> {
+        match &expr.kind {
+            ExprKind::Paren(inner) => self.matrix(inner, t_ms),
+            ExprKind::Matrix { selector, range_ms } => {
+                let end_ms = self.moved(t_ms, selector.at, selector.offset_ms);
+                let window = Window { start_ms: end_ms - range_ms, end_ms, range_ms: *range_ms };
+                let mut out = Vec::new();
+                for series in self.selected(selector).iter() {
+                    let points: Vec<Point> =
+                        series.between(window.start_ms, end_ms).iter().filter(|p| !p.is_stale()).copied().collect();
+                    self.touch(points.len())?;
+                    if !points.is_empty() {
+                        out.push(Series { labels: series.labels.clone(), points, drop_name: false });
+                    }
+                }
+                Ok((window, out))
+            }
+            ExprKind::Subquery { expr, range_ms, step_ms, offset_ms, at } => {
+                let end_ms = self.moved(t_ms, *at, *offset_ms);
+                let window = Window { start_ms: end_ms - range_ms, end_ms, range_ms: *range_ms };
+                Ok((window, self.subquery(expr, window, step_ms.unwrap_or(self.options.default_step_ms))?))
+            }
+            _ => Err(EvalError("expected a range vector".to_owned())),
+        }
+    }
+
+    fn subquery(&self, expr: &Expr, window: Window, step_ms: i64) -> Result<Vec<Series>, EvalError> {
+        // Steps are aligned to the epoch; the window is open on the left.
+        let mut t_ms = step_ms * (window.start_ms / step_ms);
+        if t_ms <= window.start_ms {
+            t_ms += step_ms;
+        }
+        let mut series: BTreeMap<(Labels, bool), Vec<Point>> = BTreeMap::new();
+        while t_ms <= window.end_ms {
+            self.touch(1)?;
+            for mut sample in self.vector_or_scalar(expr, t_ms)? {
+                sample.t_ms = t_ms;
+                series.entry((sample.labels, sample.drop_name)).or_default().push(Point { t_ms, value: sample.value });
+            }
+            t_ms += step_ms;
+        }
+        Ok(series.into_iter().map(|((labels, drop_name), points)| Series { labels, points, drop_name }).collect())
+    }
+
+    fn vector_or_scalar(&self, expr: &Expr, t_ms: i64) -> Result<Vec<VectorSample>, EvalError> {
+        match self.eval(expr, t_ms)? {
+            Val::Vector(vector) => Ok(vector),
+            Val::Scalar(value) => Ok(vec![VectorSample::float(Labels::empty(), t_ms, value)]),
+            Val::Str(_) | Val::Matrix(_) => Err(EvalError("expected an instant vector".to_owned())),
+        }
+    }
+
+    fn call(
+        &self,
+        span: Span,
+        function: &'static functions::Function,
+        args: &[Expr],
+        t_ms: i64,
+    ) -> Result<Val, EvalError> {
+        let call = Call { evaluator: self, function, args, span, t_ms };
+        match function.body {
+            Body::Math(f) => self.map_dropping_name(self.vector(&args[0], t_ms)?, f),
+            Body::Special(f) => f(&call),
+            Body::Range { f, keep_name } => {
+                let index = args.iter().position(|arg| arg.value_type() == ValueType::Matrix).unwrap_or(0);
+                let scalars =
+                    args.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, arg)| self.scalar(arg, t_ms));
+                let scalars = scalars.collect::<Result<Vec<f64>, _>>()?;
+                let (window, series) = self.matrix(&args[index], t_ms)?;
+                let mut out = Vec::new();
+                for series in series {
+                    let input = RangeInput {
+                        call: &call,
+                        labels: &series.labels,
+                        points: &series.points,
+                        window,
+                        scalars: &scalars,
+                    };
+                    if let Some(value) = f(&input) {
+                        let mut sample = VectorSample::float(series.labels, t_ms, value);
+                        sample.drop_name = series.drop_name;
+                        if !keep_name {
+                            self.drop_name(&mut sample);
+                        }
+                        out.push(sample);
+                    }
+                }
+                Ok(Val::Vector(self.unique_unless_delayed(out)?))
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The life of an alert: pending, firing, resolved.
+
+use super::file::{RuleGroup, RuleSpec};
+use super::query_vector;
+use crate::Error;
+use crate::promql::{self, EvalOptions};
+use crate::store::Store;
+use crate::template::{self, Context, QuerySample};
+use sim_wire::{Labels, METRIC_NAME};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a resolved alert is remembered.
+pub const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
+
+/// Where an alert is in its life; ordered by urgency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlertState {
+    /// The expression does not hold.
+    Inactive,
+    /// The expression holds, not yet for long enough.
+    Pending,
+    /// The alert fires.
+    Firing,
+}
+
+impl AlertState {
+    /// The word of the API and of `alertstate`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Pending => "pending",
+            Self::Firing => "firing",
+        }
+    }
+}
+
+/// An alert of a rule. Times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone)]
+pub struct Alert {
+    /// Where it is in its life.
+    pub state: AlertState,
+    /// Its labels, `alertname` included.
+    pub labels: Labels,
+    /// Its rendered annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// The last value of the expression.
+    pub value: f64,
+    /// Since when the expression holds.
+    pub active_at_ms: i64,
+    /// Since when it fires.
+    pub fired_at_ms: Option<i64>,
+    /// When it was resolved.
+    pub resolved_at_ms: Option<i64>,
+    /// Since when it fires only because of `keep_firing_for`.
+    pub keep_firing_since_ms: Option<i64>,
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Moves every alert of a rule on by one evaluation and gives the samples of `ALERTS` and `ALERTS_FOR_STATE`.
+pub(super) fn advance(
+    active: &mut BTreeMap<Labels, Alert>,
+    spec: &RuleSpec,
+    group: &RuleGroup,
+    result: Vec<(Labels, f64)>,
+    store: &Store,
+    now_ms: i64,
+    external_labels: &BTreeMap<String, String>,
+    options: EvalOptions,
+) -> Result<Vec<(Labels, f64)>, Error> {
+    let mut present = BTreeSet::new();
+    let query = |text: &str| -> Result<Vec<QuerySample>, String> {
+        let expr = promql::parse(text).map_err(|error| error.to_string())?;
+        let found = query_vector(store, text, &expr, now_ms, options).map_err(|error| error.to_string())?;
+        Ok(found.into_iter().map(|(labels, value)| QuerySample { labels, value }).collect())
+    };
+    let mut found = Vec::new();
+    for (sample_labels, value) in result {
+        let context = Context { labels: &sample_labels, external_labels, value, query: &query };
+        let expand = |text: &String| match template::render(text, &context) {
+            Ok(text) => text,
+            Err(error) => format!("<error expanding template: {error}>"),
+        };
+        let mut builder = sample_labels.without(METRIC_NAME).builder();
+        // Labels of the group give way to labels of the rule.
+        for (name, text) in group.labels.iter().filter(|(name, _)| !spec.labels.contains_key(*name)).chain(&spec.labels)
+        {
+            builder.set(name, &expand(text));
+        }
+        builder.set("alertname", &spec.name);
+        let labels = builder.build();
+        let annotations = spec.annotations.iter().map(|(name, text)| (name.clone(), expand(text))).collect();
+        if !present.insert(labels.clone()) {
+            let message = "vector contains metrics with the same labelset after applying alert labels".to_owned();
+            return Err(Error::Evaluation { message });
+        }
+        found.push((labels, annotations, value));
+    }
+    for (labels, annotations, value) in found {
+        match active.get_mut(&labels).filter(|alert| alert.state != AlertState::Inactive) {
+            Some(alert) => {
+                alert.value = value;
+                alert.annotations = annotations;
+            }
+            None => {
+                let alert = Alert {
+                    state: AlertState::Pending,
+                    labels: labels.clone(),
+                    annotations,
+                    value,
+                    active_at_ms: now_ms,
+                    fired_at_ms: None,
+                    resolved_at_ms: None,
+                    keep_firing_since_ms: None,
+                };
+                active.insert(labels, alert);
+            }
+        }
+    }
+    let mut samples = Vec::new();
+    active.retain(|labels, alert| {
+        let holds = present.contains(labels);
+        if holds {
+            alert.keep_firing_since_ms = None;
+        } else if !keeps_firing(alert, spec, now_ms) {
+            let forgotten = alert.resolved_at_ms.is_some_and(|at| now_ms - at > ms(RESOLVED_RETENTION));
+            if alert.state == AlertState::Pending || forgotten {
+                return false;
+            }
+            if alert.state != AlertState::Inactive {
+                alert.state = AlertState::Inactive;
+                alert.resolved_at_ms = Some(now_ms);
+            }
+            return true;
+        }
+        if alert.state == AlertState::Pending && now_ms - alert.active_at_ms >= ms(spec.for_duration) {
+            alert.state = AlertState::Firing;
+            alert.fired_at_ms = Some(now_ms);
+        }
+        samples.push((labels.with(METRIC_NAME, "ALERTS").with("alertstate", alert.state.as_str()), 1.0));
+        samples.push((labels.with(METRIC_NAME, "ALERTS_FOR_STATE"), alert.active_at_ms.div_euclid(1000) as f64));
+        true
+    });
+    Ok(samples)
+}
+
+fn keeps_firing(alert: &mut Alert, spec: &RuleSpec, now_ms: i64) -> bool {
+    if alert.state != AlertState::Firing || spec.keep_firing_for.is_zero() {
+        return false;
+    }
+    let since = *alert.keep_firing_since_ms.get_or_insert(now_ms);
+    now_ms - since < ms(spec.keep_firing_for)
+}

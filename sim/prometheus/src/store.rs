@@ -1,0 +1,374 @@
+//! The time-series store: append, select by matchers, staleness, exemplars, metadata, retention.
+//!
+//! Each series is a sorted list of points; an inverted index from label to series answers selectors. What is out of order is
+//! rejected and counted, as a head block without an out-of-order window does.
+
+use sim_wire::exposition::{Exemplar, Family};
+use sim_wire::{Labels, MatchOp, Matcher, is_stale};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most series that a store holds.
+pub const SERIES_MAX: usize = 1_000_000;
+/// Most exemplars that a store holds; the oldest go first (Prometheus's default for `max_exemplars`).
+pub const EXEMPLARS_MAX: usize = 100_000;
+
+/// The value of a sample.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Value {
+    /// A float.
+    Float(f64),
+}
+
+impl Value {
+    /// The float.
+    pub fn float(self) -> f64 {
+        match self {
+            Self::Float(value) => value,
+        }
+    }
+}
+
+/// A value at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Point {
+    /// Milliseconds since the Unix epoch.
+    pub t_ms: i64,
+    /// The value.
+    pub value: Value,
+}
+
+impl Point {
+    /// A float at a time.
+    pub fn float(t_ms: i64, value: f64) -> Self {
+        Self { t_ms, value: Value::Float(value) }
+    }
+
+    /// Whether the point marks the end of its series.
+    pub fn is_stale(&self) -> bool {
+        is_stale(self.value.float())
+    }
+}
+
+/// A handle of a series; stays valid for the life of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(u32);
+
+/// A series with its points.
+#[derive(Debug, Clone)]
+pub struct StoredSeries {
+    /// Its labels.
+    pub labels: Labels,
+    points: Vec<Point>,
+}
+
+impl StoredSeries {
+    /// All points in order of time, stale markers included.
+    pub fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    /// The points in `(after_ms, until_ms]`, stale markers included.
+    pub fn between(&self, after_ms: i64, until_ms: i64) -> &[Point] {
+        let from = self.points.partition_point(|point| point.t_ms <= after_ms);
+        let to = self.points.partition_point(|point| point.t_ms <= until_ms);
+        &self.points[from..to.max(from)]
+    }
+}
+
+/// An exemplar with the series it belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredExemplar {
+    /// The series.
+    pub series: Labels,
+    /// The exemplar; its timestamp is always set.
+    pub exemplar: Exemplar,
+}
+
+/// Why a sample was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Older than the newest sample of its series.
+    #[error("out of order sample")]
+    OutOfOrder,
+    /// Another value at the same time.
+    #[error("duplicate sample for timestamp")]
+    Duplicate,
+    /// The store is full.
+    #[error("more than {SERIES_MAX} series")]
+    TooManySeries,
+}
+
+/// What was rejected so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rejections {
+    /// Samples older than their series.
+    pub out_of_order: u64,
+    /// Samples with another value at the same time.
+    pub duplicate: u64,
+}
+
+/// The store.
+///
+/// ```
+/// use sim_prometheus::store::{Point, Store};
+/// use sim_wire::{Labels, Matcher};
+/// let mut store = Store::new();
+/// let up = Labels::from_pairs([("__name__", "up"), ("job", "etcd")]);
+/// store.append(&up, Point::float(1000, 1.0)).unwrap();
+/// assert!(store.append(&up, Point::float(500, 1.0)).is_err());
+/// assert_eq!(store.select(&[Matcher::equal("job", "etcd")]).len(), 1);
+/// ```
+#[derive(Debug, Default)]
+pub struct Store {
+    series: Vec<StoredSeries>,
+    // Looked up, never walked: its order is random.
+    by_labels: HashMap<Labels, SeriesId>,
+    postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<SeriesId>>>,
+    exemplars: VecDeque<StoredExemplar>,
+    // The newest of each series; looked up, never walked.
+    newest_exemplars: HashMap<Labels, Exemplar>,
+    metadata: BTreeMap<String, Family>,
+    rejections: Rejections,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The handle of a series, which is made if it is new.
+    ///
+    /// # Errors
+    /// [`AppendError::TooManySeries`] beyond [`SERIES_MAX`].
+    pub fn series_id(&mut self, labels: &Labels) -> Result<SeriesId, AppendError> {
+        if let Some(id) = self.by_labels.get(labels) {
+            return Ok(*id);
+        }
+        if self.series.len() >= SERIES_MAX {
+            return Err(AppendError::TooManySeries);
+        }
+        let id = SeriesId(self.series.len() as u32);
+        self.series.push(StoredSeries { labels: labels.clone(), points: Vec::new() });
+        self.by_labels.insert(labels.clone(), id);
+        for (name, value) in labels.pairs() {
+            self.postings.entry(name.clone()).or_default().entry(value.clone()).or_default().push(id);
+        }
+        Ok(id)
+    }
+
+    /// A series by its handle.
+    pub fn get(&self, id: SeriesId) -> &StoredSeries {
+        &self.series[id.0 as usize]
+    }
+
+    /// Appends to a series by its labels.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append(&mut self, labels: &Labels, point: Point) -> Result<(), AppendError> {
+        let id = self.series_id(labels)?;
+        self.append_to(id, point)
+    }
+
+    /// Appends to a series by its handle. The same value at the same time is taken silently.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append_to(&mut self, id: SeriesId, point: Point) -> Result<(), AppendError> {
+        let points = &mut self.series[id.0 as usize].points;
+        if let Some(last) = points.last() {
+            if point.t_ms < last.t_ms {
+                self.rejections.out_of_order += 1;
+                return Err(AppendError::OutOfOrder);
+            }
+            if point.t_ms == last.t_ms {
+                if point.value.float().to_bits() == last.value.float().to_bits() {
+                    return Ok(());
+                }
+                self.rejections.duplicate += 1;
+                return Err(AppendError::Duplicate);
+            }
+        }
+        points.push(point);
+        Ok(())
+    }
+
+    /// The series that all matchers accept, sorted by labels; those without any point are left out.
+    pub fn select(&self, matchers: &[Matcher]) -> Vec<&StoredSeries> {
+        let mut found: Vec<&StoredSeries> = match self.candidates(matchers) {
+            Some(ids) => ids.into_iter().map(|id| self.get(id)).filter(|series| accepted(series, matchers)).collect(),
+            None => self.series.iter().filter(|series| accepted(series, matchers)).collect(),
+        };
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        found
+    }
+
+    /// The shortest posting list among the matchers that need their label; `None` if no matcher does.
+    fn candidates(&self, matchers: &[Matcher]) -> Option<Vec<SeriesId>> {
+        let mut best: Option<Vec<SeriesId>> = None;
+        for matcher in matchers.iter().filter(|matcher| !matcher.matches("")) {
+            let values = self.postings.get(matcher.name.as_str());
+            let ids: Vec<SeriesId> = match (matcher.op, values) {
+                (_, None) => Vec::new(),
+                (MatchOp::Equal, Some(values)) => values.get(matcher.value.as_str()).cloned().unwrap_or_default(),
+                (_, Some(values)) => values
+                    .iter()
+                    .filter(|(value, _)| matcher.matches(value))
+                    .flat_map(|(_, ids)| ids.iter().copied())
+                    .collect(),
+            };
+            if best.as_ref().is_none_or(|best| ids.len() < best.len()) {
+                best = Some(ids);
+            }
+        }
+        best
+    }
+
+    /// The label sets with a point in `[start_ms, end_ms]` that one of the matcher lists accepts (every one if there is no list).
+    pub fn series_in(&self, lists: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> BTreeSet<Labels> {
+        let everything = [Vec::new()];
+        let lists = if lists.is_empty() { &everything[..] } else { lists };
+        lists
+            .iter()
+            .flat_map(|matchers| self.select(matchers))
+            .filter(|series| !series.between(start_ms.saturating_sub(1), end_ms).is_empty())
+            .map(|series| series.labels.clone())
+            .collect()
+    }
+
+    /// Remembers exemplars; a repeated one is dropped, as is one older than the newest of its series.
+    pub fn append_exemplar(&mut self, series: &Labels, exemplar: Exemplar) {
+        if let Some(newest) = self.newest_exemplars.get(series) {
+            let older = exemplar.timestamp_ms < newest.timestamp_ms;
+            let same = exemplar.labels == newest.labels && exemplar.value == newest.value;
+            if older || same {
+                return;
+            }
+        }
+        self.newest_exemplars.insert(series.clone(), exemplar.clone());
+        if self.exemplars.len() >= EXEMPLARS_MAX {
+            self.exemplars.pop_front();
+        }
+        self.exemplars.push_back(StoredExemplar { series: series.clone(), exemplar });
+    }
+
+    /// Exemplars of the series that one of the lists accepts, in `[start_ms, end_ms]`, grouped by series.
+    pub fn exemplars(&self, lists: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> BTreeMap<Labels, Vec<Exemplar>> {
+        let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
+        for stored in &self.exemplars {
+            let t = stored.exemplar.timestamp_ms.unwrap_or_default();
+            let wanted =
+                lists.iter().any(|matchers| matchers.iter().all(|matcher| matcher.matches_labels(&stored.series)));
+            if wanted && (start_ms..=end_ms).contains(&t) {
+                found.entry(stored.series.clone()).or_default().push(stored.exemplar.clone());
+            }
+        }
+        found
+    }
+
+    /// Remembers what a target says about a family.
+    pub fn set_metadata(&mut self, family: String, metadata: Family) {
+        self.metadata.insert(family, metadata);
+    }
+
+    /// Metadata by family.
+    pub fn metadata(&self) -> &BTreeMap<String, Family> {
+        &self.metadata
+    }
+
+    /// What was rejected so far.
+    pub fn rejections(&self) -> Rejections {
+        self.rejections
+    }
+
+    /// How many series have points.
+    pub fn series_count(&self) -> usize {
+        self.series.iter().filter(|series| !series.points.is_empty()).count()
+    }
+
+    /// Every series with points, sorted by labels: for exports.
+    pub fn all(&self) -> Vec<&StoredSeries> {
+        self.select(&[])
+    }
+
+    /// Drops what is older than `retention` before `now_ms`.
+    pub fn enforce_retention(&mut self, now_ms: i64, retention: Duration) {
+        let oldest = now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        for series in &mut self.series {
+            let gone = series.points.partition_point(|point| point.t_ms < oldest);
+            series.points.drain(..gone);
+        }
+        self.exemplars.retain(|stored| stored.exemplar.timestamp_ms.is_none_or(|t| t >= oldest));
+    }
+}
+
+fn accepted(series: &StoredSeries, matchers: &[Matcher]) -> bool {
+    !series.points.is_empty() && matchers.iter().all(|matcher| matcher.matches_labels(&series.labels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use sim_wire::STALE_NAN;
+
+    fn labels(name: &str, job: &str) -> Labels {
+        Labels::from_pairs([("__name__", name), ("job", job)])
+    }
+
+    #[test]
+    fn out_of_order_and_contradicting_samples_are_rejected_and_counted() {
+        let mut store = Store::new();
+        let up = labels("up", "a");
+        store.append(&up, Point::float(10, 1.0)).unwrap();
+        store.append(&up, Point::float(10, 1.0)).unwrap();
+        assert_eq!(store.append(&up, Point::float(10, 2.0)), Err(AppendError::Duplicate));
+        assert_eq!(store.append(&up, Point::float(9, 1.0)), Err(AppendError::OutOfOrder));
+        assert_eq!(store.rejections(), Rejections { out_of_order: 1, duplicate: 1 });
+        assert_eq!(store.select(&[])[0].points().len(), 1);
+    }
+
+    #[test]
+    fn retention_drops_old_points_and_then_the_series() {
+        let mut store = Store::new();
+        store.append(&labels("a", "x"), Point::float(0, 1.0)).unwrap();
+        store.append(&labels("b", "x"), Point::float(5000, STALE_NAN)).unwrap();
+        store.enforce_retention(6000, Duration::from_secs(2));
+        assert_eq!(store.series_count(), 1);
+        assert!(store.select(&[Matcher::equal("__name__", "a")]).is_empty());
+    }
+
+    #[test]
+    fn an_exemplar_is_kept_once() {
+        let mut store = Store::new();
+        let exemplar = Exemplar { labels: Labels::from_pairs([("trace_id", "1")]), value: 1.0, timestamp_ms: Some(5) };
+        store.append_exemplar(&labels("a", "x"), exemplar.clone());
+        store.append_exemplar(&labels("a", "x"), exemplar);
+        let found = store.exemplars(&[vec![Matcher::equal("job", "x")]], 0, 10);
+        assert_eq!(found[&labels("a", "x")].len(), 1);
+        assert!(store.exemplars(&[vec![Matcher::equal("job", "x")]], 6, 10).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_finds_what_a_scan_finds(
+            sets in proptest::collection::btree_set(("[ab]", "[xyz]{0,1}"), 0..8),
+            op in 0..4_usize,
+            value in "[xyz]{0,1}",
+        ) {
+            let mut store = Store::new();
+            for (name, job) in &sets {
+                store.append(&labels(name, job), Point::float(1, 1.0)).unwrap();
+            }
+            let op = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex][op];
+            let matcher = Matcher::new(op, "job", value).unwrap();
+            let by_scan: BTreeSet<Labels> = sets.iter().map(|(n, j)| labels(n, j)).filter(|l| matcher.matches_labels(l)).collect();
+            let by_index: BTreeSet<Labels> = store.select(&[matcher]).iter().map(|s| s.labels.clone()).collect();
+            prop_assert_eq!(by_index, by_scan);
+        }
+    }
+}
