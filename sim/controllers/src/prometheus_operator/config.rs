@@ -1,0 +1,228 @@
+//! The configuration file of a Prometheus, from its object and the monitors that it selects.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::model::{Endpoint, Prometheus, PrometheusRule, RelabelConfig, ServiceMonitor};
+use super::store::{Cluster, Key, Kind};
+use super::targets::{Target, discover};
+use crate::selector::LabelSelector;
+
+/// Where the rule files are mounted.
+pub const RULES_DIRECTORY: &str = "/etc/prometheus/rules";
+
+/// `prometheus.yaml` as a value. What was asked for and is left out is said in `warnings`.
+pub fn configuration(prometheus: &Prometheus, cluster: &Cluster, warnings: &mut Vec<String>) -> Value {
+    let spec = &prometheus.spec;
+    let Prometheus { metadata, .. } = prometheus;
+    let mut external_labels = BTreeMap::from([
+        ("prometheus".to_owned(), format!("{}/{}", metadata.namespace, metadata.name)),
+        ("prometheus_replica".to_owned(), format!("prometheus-{}-0", metadata.name)),
+    ]);
+    external_labels.extend(spec.external_labels.clone());
+
+    let mut global = Map::new();
+    global.insert("scrape_interval".to_owned(), json!(spec.scrape_interval.as_deref().unwrap_or("30s")));
+    if let Some(timeout) = &spec.scrape_timeout {
+        global.insert("scrape_timeout".to_owned(), json!(timeout));
+    }
+    global.insert("external_labels".to_owned(), json!(external_labels));
+    global.insert("evaluation_interval".to_owned(), json!(spec.evaluation_interval.as_deref().unwrap_or("30s")));
+
+    let mut root = Map::new();
+    root.insert("global".to_owned(), Value::Object(global));
+    root.insert("rule_files".to_owned(), json!([format!("{RULES_DIRECTORY}/*.yaml")]));
+    root.insert("scrape_configs".to_owned(), scrape_configs(prometheus, cluster, warnings));
+    if let Some(window) = &spec.tsdb.out_of_order_time_window {
+        root.insert("storage".to_owned(), json!({"tsdb": {"out_of_order_time_window": window}}));
+    }
+    if let Some(otlp) = &spec.otlp {
+        root.insert("otlp".to_owned(), snake_case_keys(otlp));
+    }
+    Value::Object(root)
+}
+
+/// Rule files by name: one a PrometheusRule that is selected.
+pub fn rule_files(prometheus: &Prometheus, cluster: &Cluster) -> BTreeMap<String, Value> {
+    let spec = &prometheus.spec;
+    let namespaces = spec.rule_namespace_selector.as_ref();
+    cluster
+        .rules
+        .values()
+        .filter(|rule| {
+            selects(
+                cluster,
+                spec.rule_selector.as_ref(),
+                namespaces,
+                prometheus,
+                &rule.metadata.namespace,
+                &rule.metadata.labels,
+            )
+        })
+        .map(|PrometheusRule { metadata, spec }| {
+            let name = format!("{}-{}-{}.yaml", metadata.namespace, metadata.name, metadata.uid);
+            (name, json!({"groups": spec.groups}))
+        })
+        .collect()
+}
+
+/// Whether an object is selected: its labels by `selector` (absent: nothing), its namespace's labels by `namespaces`
+/// (absent: only the Prometheus' own namespace).
+fn selects(
+    cluster: &Cluster,
+    selector: Option<&LabelSelector>,
+    namespaces: Option<&LabelSelector>,
+    prometheus: &Prometheus,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> bool {
+    let namespace_selected = match namespaces {
+        None => namespace == prometheus.metadata.namespace,
+        Some(selector) => cluster
+            .namespaces
+            .get(&(String::new(), namespace.to_owned()))
+            .is_some_and(|namespace| selector.matches(&namespace.metadata.labels)),
+    };
+    namespace_selected && selector.is_some_and(|selector| selector.matches(labels))
+}
+
+fn scrape_configs(prometheus: &Prometheus, cluster: &Cluster, warnings: &mut Vec<String>) -> Value {
+    let spec = &prometheus.spec;
+    let namespaces = spec.service_monitor_namespace_selector.as_ref();
+    let mut configs = Vec::new();
+    for ((namespace, name), monitor) in &cluster.service_monitors {
+        let selector = spec.service_monitor_selector.as_ref();
+        if !selects(cluster, selector, namespaces, prometheus, namespace, &monitor.metadata.labels) {
+            continue;
+        }
+        for field in monitor.spec.rest.keys() {
+            warnings.push(format!("ServiceMonitor {namespace}/{name}: spec.{field} is not acted on"));
+        }
+        for (index, endpoint) in monitor.spec.endpoints.iter().enumerate() {
+            let tls =
+                endpoint.tls_config.iter().flat_map(|tls| tls.rest.keys().map(|field| format!("tlsConfig.{field}")));
+            let unknown: Vec<String> = endpoint.rest.keys().cloned().chain(tls).collect();
+            if unknown.is_empty() {
+                configs.push(scrape_config(prometheus, cluster, monitor, index, endpoint));
+            } else {
+                // Scraping without, say, the credentials asked for would be worse than not scraping.
+                let fields = unknown.join(", ");
+                warnings.push(format!(
+                    "ServiceMonitor {namespace}/{name}: endpoint {index} is left out: {fields} not supported"
+                ));
+            }
+        }
+    }
+    let rejected = |kind| cluster.rejected.iter().filter(move |((of, _), _)| *of == kind);
+    for ((kind, (namespace, name)), why) in rejected(Kind::ServiceMonitor).chain(rejected(Kind::PrometheusRule)) {
+        warnings.push(format!("{kind:?} {namespace}/{name} is rejected: {why}"));
+    }
+    Value::Array(configs)
+}
+
+fn scrape_config(
+    prometheus: &Prometheus,
+    cluster: &Cluster,
+    monitor: &ServiceMonitor,
+    index: usize,
+    endpoint: &Endpoint,
+) -> Value {
+    let mut config = Map::new();
+    let mut set = |name: &str, value: Value| {
+        if !value.is_null() {
+            config.insert(name.to_owned(), value);
+        }
+    };
+    let (namespace, name): Key = (monitor.metadata.namespace.clone(), monitor.metadata.name.clone());
+    set("job_name", json!(format!("serviceMonitor/{namespace}/{name}/{index}")));
+    set("honor_labels", json!(endpoint.honor_labels && !prometheus.spec.override_honor_labels));
+    set("honor_timestamps", json!(endpoint.honor_timestamps));
+    set("scrape_interval", json!(endpoint.interval));
+    set("scrape_timeout", json!(endpoint.scrape_timeout));
+    set("metrics_path", json!(endpoint.path.as_deref().unwrap_or("/metrics")));
+    set("params", json!(endpoint.params));
+    // The API server takes either case (HTTP, http); the configuration file only one.
+    set("scheme", json!(endpoint.scheme.as_deref().unwrap_or("http").to_ascii_lowercase()));
+    set("follow_redirects", json!(endpoint.follow_redirects));
+    if let Some(tls) = &endpoint.tls_config {
+        let mut tls_config = Map::new();
+        let files = [
+            ("ca_file", &tls.ca_file),
+            ("cert_file", &tls.cert_file),
+            ("key_file", &tls.key_file),
+            ("server_name", &tls.server_name),
+        ];
+        for (field, value) in files.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
+            tls_config.insert(field.to_owned(), json!(value));
+        }
+        if let Some(skip) = tls.insecure_skip_verify {
+            tls_config.insert("insecure_skip_verify".to_owned(), json!(skip));
+        }
+        set("tls_config", Value::Object(tls_config));
+    }
+    if let Some(file) = &endpoint.bearer_token_file {
+        set("authorization", json!({"type": "Bearer", "credentials_file": file}));
+    }
+    let limits = &monitor.spec;
+    set("sample_limit", json!(limits.sample_limit));
+    set("target_limit", json!(limits.target_limit));
+    set("label_limit", json!(limits.label_limit));
+    set("label_name_length_limit", json!(limits.label_name_length_limit));
+    set("label_value_length_limit", json!(limits.label_value_length_limit));
+
+    let role = prometheus.spec.service_discovery_role.unwrap_or_default();
+    let with_meta = !endpoint.relabelings.is_empty();
+    let group = |Target { address, mut labels, meta }: Target| {
+        if with_meta {
+            labels.extend(meta);
+        }
+        json!({"targets": [address], "labels": labels})
+    };
+    let groups: Vec<Value> = discover(cluster, role, monitor, endpoint).into_iter().map(group).collect();
+    set("static_configs", Value::Array(groups));
+    if !endpoint.relabelings.is_empty() {
+        set("relabel_configs", relabel_configs(&endpoint.relabelings));
+    }
+    if !endpoint.metric_relabelings.is_empty() {
+        set("metric_relabel_configs", relabel_configs(&endpoint.metric_relabelings));
+    }
+    Value::Object(config)
+}
+
+fn relabel_configs(steps: &[RelabelConfig]) -> Value {
+    let step = |step: &RelabelConfig| {
+        let mut config = Map::new();
+        let mut set = |name: &str, value: Value| {
+            if !value.is_null() {
+                config.insert(name.to_owned(), value);
+            }
+        };
+        if !step.source_labels.is_empty() {
+            set("source_labels", json!(step.source_labels));
+        }
+        set("separator", json!(step.separator));
+        set("target_label", json!(step.target_label));
+        set("regex", json!(step.regex));
+        set("modulus", json!(step.modulus));
+        set("replacement", json!(step.replacement));
+        set("action", json!(step.action.as_ref().map(|action| action.to_ascii_lowercase())));
+        Value::Object(config)
+    };
+    steps.iter().map(step).collect()
+}
+
+/// `translationStrategy` -> `translation_strategy`, on the top level only.
+fn snake_case_keys(value: &Value) -> Value {
+    let Value::Object(map) = value else { return value.clone() };
+    let snake = |key: &String| {
+        key.chars().fold(String::new(), |mut out, c| {
+            if c.is_ascii_uppercase() {
+                out.push('_');
+            }
+            out.push(c.to_ascii_lowercase());
+            out
+        })
+    };
+    map.iter().map(|(key, value)| (snake(key), value.clone())).collect()
+}

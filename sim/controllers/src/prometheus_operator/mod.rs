@@ -1,0 +1,191 @@
+//! The Prometheus Operator: Prometheus, ServiceMonitor and PrometheusRule objects become a configured Prometheus.
+//!
+//! [`run`] watches the cluster through the Kubernetes API and applies, for each Prometheus object,
+//!
+//! | object | holds |
+//! |---|---|
+//! | Secret `prometheus-<name>` | `prometheus.yaml`, with a scrape configuration per endpoint of each selected ServiceMonitor |
+//! | ConfigMap `prometheus-<name>-rulefiles-0` | a rule file per selected PrometheusRule |
+//! | Service `prometheus-operated` | the governing Service |
+//! | StatefulSet `prometheus-<name>` | Prometheus itself |
+//!
+//! and writes the condition `Reconciled` to its status. Differences from the real operator: targets are written as
+//! `static_configs` with the labels that discovery and relabelling would have yielded (discovery inside Prometheus is
+//! not modelled); the configuration is stored uncompressed and read by Prometheus itself (feature
+//! `auto-reload-config`), without the config-reloader sidecar; PodMonitor, Probe, ScrapeConfig and Alertmanager objects
+//! are not read. Fields that are not acted on are named in the condition's message.
+
+pub mod config;
+pub mod model;
+pub mod objects;
+pub mod store;
+pub mod targets;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::{join_all, select};
+use serde_json::Value;
+use sim_net::Host;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::api::{Api, Backoff, Update};
+use crate::error::Error;
+pub use objects::{Built, build};
+pub use store::{Cluster, Key, Kind};
+
+/// The field manager of everything that is written.
+const FIELD_MANAGER: &str = "prometheus-operator";
+/// Updates that wait to be taken in; beyond it the watches wait.
+const UPDATES_MAX: usize = 1024;
+/// Changes that come this close together lead to one configuration.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Settings of [`run`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name and port of the API server.
+    pub api_server: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { api_server: "kubernetes.default.svc:443".to_owned() }
+    }
+}
+
+/// Runs the operator on `host` until it is dropped. Needs no task of its own: when the future is dropped, its watches
+/// end with it.
+pub async fn run(host: Host, options: Options) {
+    let api = Api::new(host, &options.api_server, "PrometheusOperator/0.93.1");
+    let (sender, receiver) = mpsc::channel(UPDATES_MAX);
+    let watches = join_all(Kind::ALL.map(|kind| api.follow(kind.path(), kind, sender.clone())));
+    drop(sender);
+    drop(select(Box::pin(watches), Box::pin(reconcile(&api, receiver))).await);
+}
+
+/// What has been written, so that only changes are.
+#[derive(Default)]
+struct Written {
+    /// Objects by path.
+    objects: BTreeMap<String, Value>,
+    /// The warnings or the failure last written to a status, by the path of the object.
+    conditions: BTreeMap<String, (i64, Result<Vec<String>, String>)>,
+}
+
+async fn reconcile(api: &Api, mut updates: mpsc::Receiver<(Kind, Update)>) {
+    let mut cluster = Cluster::default();
+    let mut unlisted: Vec<Kind> = Kind::ALL.to_vec();
+    let mut written = Written::default();
+    let mut backoff = Backoff::new("prometheus-operator/apply");
+    let mut failed = false;
+    loop {
+        let mut changed = false;
+        if failed {
+            backoff.pause().await;
+        } else {
+            let Some((kind, update)) = updates.recv().await else { return };
+            changed |= take_in(&mut cluster, &mut unlisted, kind, update);
+            if changed {
+                sleep(SETTLE).await;
+            }
+        }
+        while let Ok((kind, update)) = updates.try_recv() {
+            changed |= take_in(&mut cluster, &mut unlisted, kind, update);
+        }
+        // Before everything has been listed once, a configuration would lack targets that are there.
+        if !unlisted.is_empty() || !(changed || failed) {
+            continue;
+        }
+        failed = !apply_all(api, &cluster, &mut written).await;
+        if !failed {
+            backoff.reset();
+        }
+    }
+}
+
+fn take_in(cluster: &mut Cluster, unlisted: &mut Vec<Kind>, kind: Kind, update: Update) -> bool {
+    match update {
+        Update::Listed(objects) => {
+            let first = unlisted.contains(&kind);
+            unlisted.retain(|waiting| *waiting != kind);
+            cluster.replace(kind, objects) || first
+        }
+        Update::Put(object) => cluster.put(kind, object),
+        Update::Gone(object) => cluster.remove(kind, &store::key_of(&object)),
+    }
+}
+
+/// Writes what differs from what was written before. False where something could not be written.
+async fn apply_all(api: &Api, cluster: &Cluster, written: &mut Written) -> bool {
+    let mut wanted_paths = std::collections::BTreeSet::new();
+    let mut all_well = true;
+    for prometheus in cluster.prometheuses.values() {
+        let Built { objects, warnings } = build(prometheus, cluster);
+        let mut outcome = Ok(warnings);
+        for object in objects {
+            let path = path_of(&object);
+            wanted_paths.insert(path.clone());
+            if written.objects.get(&path) == Some(&object) {
+                continue;
+            }
+            match api.apply(&path, FIELD_MANAGER, &object).await {
+                Ok(_) => {
+                    written.objects.insert(path, object);
+                }
+                Err(error) => {
+                    outcome = Err(error.to_string());
+                    break;
+                }
+            }
+        }
+        all_well &= outcome.is_ok();
+        all_well &= report(api, prometheus, outcome, written).await.is_ok();
+    }
+    // Children of a Prometheus that is gone are collected by their owner reference; should it come back, they are
+    // written anew.
+    written.objects.retain(|path, _| wanted_paths.contains(path));
+    all_well
+}
+
+async fn report(
+    api: &Api,
+    prometheus: &model::Prometheus,
+    outcome: Result<Vec<String>, String>,
+    written: &mut Written,
+) -> Result<(), Error> {
+    let model::Meta { name, namespace, generation, .. } = &prometheus.metadata;
+    let path = format!("/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheuses/{name}/status");
+    let condition = (*generation, outcome);
+    if written.conditions.get(&path) == Some(&condition) {
+        return Ok(());
+    }
+    let (warnings, failure) = match &condition.1 {
+        Ok(warnings) => (warnings.as_slice(), None),
+        Err(failure) => (&[][..], Some(failure.as_str())),
+    };
+    let status = objects::status(prometheus, warnings, failure, &sim_clock::now().rfc3339());
+    api.apply(&path, FIELD_MANAGER, &status).await?;
+    written.conditions.insert(path, condition);
+    Ok(())
+}
+
+/// The path of an object that [`build`] makes.
+fn path_of(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (namespace, name) = store::key_of(object);
+    let collection = match object["kind"].as_str() {
+        Some("Secret") => "secrets",
+        Some("ConfigMap") => "configmaps",
+        Some("Service") => "services",
+        Some("StatefulSet") => "statefulsets",
+        other => unreachable!("build makes no {other:?}"),
+    };
+    let version = text(&object["apiVersion"]);
+    let root = if version.contains('/') { "apis" } else { "api" };
+    format!("/{root}/{version}/namespaces/{namespace}/{collection}/{name}")
+}
+
+#[cfg(test)]
+mod tests;
