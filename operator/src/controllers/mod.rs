@@ -1,0 +1,191 @@
+//! The seven controllers, one file each.
+//!
+//! A reconciler reads like the span tree that it makes: one function a span, in the order of the tree. What they share is in
+//! [`tools`] (server-side apply, status, events, traces), [`phase`] (what is seen becomes what is reported) and [`registrar`] (etcd).
+//!
+//! | controller | from | to |
+//! |---|---|---|
+//! | [`cluster`] | MultigresCluster | TopoServer, MultiAdmin and its web front end, Cells, TableGroups |
+//! | [`table_group`] | TableGroup | Shards |
+//! | [`cell`] | Cell | the gateway |
+//! | [`shard`] | Shard | orchestrators and pools |
+//! | [`topo_server`] | TopoServer | etcd |
+//! | [`cell_data`] | Cell | its record in the topology |
+//! | [`shard_data`] | Shard | its database's record in the topology |
+
+pub mod cell;
+pub mod cell_data;
+pub mod cluster;
+pub mod error;
+pub mod phase;
+pub mod recent;
+pub mod registrar;
+pub mod shard;
+pub mod shard_data;
+pub mod table_group;
+pub mod templates;
+pub mod tools;
+pub mod topo_server;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Resource, ResourceExt};
+
+use crate::Parts;
+use crate::api::common::{Phase, Reported};
+use crate::api::{Cell, CellTemplate, CoreTemplate, MultigresCluster, Shard, ShardTemplate, TableGroup, TopoServer};
+use crate::labels;
+use crate::runtime::{Change, Manager, ObjectKey, Store, Trigger};
+use recent::Recent;
+use registrar::Registrar;
+use templates::Templates;
+use tools::Tools;
+
+/// Objects that one controller works on at the same time.
+const WORKERS: usize = 20;
+
+/// Registers all seven controllers with their watches.
+pub fn all(manager: &mut Manager, parts: &Parts) {
+    let operator_env = Arc::new(parts.env.clone());
+    let recent = Recent::default();
+    let tools = |component: &'static str| Tools {
+        client: parts.client.clone(),
+        metrics: parts.telemetry.metrics().clone(),
+        events: parts.events.for_component(component),
+        operator_env: operator_env.clone(),
+        recent: recent.clone(),
+    };
+    let ours = format!("{}={}", labels::MANAGED_BY, labels::OPERATOR);
+    manager.select::<Deployment>(&ours);
+    manager.select::<StatefulSet>(&ours);
+    manager.select::<Service>(&ours);
+    manager.select::<ConfigMap>(&ours);
+    manager.select::<PersistentVolumeClaim>(&ours);
+    let clusters: Store<MultigresCluster> = manager.store();
+    let cells: Store<Cell> = manager.store();
+    let groups: Store<TableGroup> = manager.store();
+    let shards: Store<Shard> = manager.store();
+    let servers: Store<TopoServer> = manager.store();
+    let deployments: Store<Deployment> = manager.store();
+    let stateful_sets: Store<StatefulSet> = manager.store();
+    let services: Store<Service> = manager.store();
+
+    let controller = cluster::ClusterController {
+        tools: tools("multigrescluster-controller"),
+        clusters: clusters.clone(),
+        templates: Templates { core: manager.store(), cell: manager.store(), shard: manager.store() },
+        topo_servers: servers.clone(),
+        cells: cells.clone(),
+        table_groups: groups.clone(),
+        deployments: deployments.clone(),
+        services: services.clone(),
+    };
+    manager
+        .controller::<MultigresCluster, _>(controller)
+        .on_primary(Trigger::GenerationChanged)
+        .owns::<Cell>()
+        .owns::<TableGroup>()
+        .owns::<TopoServer>()
+        .owns::<Deployment>()
+        .watches::<CoreTemplate>(all_in_its_namespace(clusters.clone()))
+        .watches::<CellTemplate>(all_in_its_namespace(clusters.clone()))
+        .watches::<ShardTemplate>(all_in_its_namespace(clusters))
+        .register();
+
+    let controller =
+        table_group::TableGroupController { tools: tools("tablegroup-controller"), groups, shards: shards.clone() };
+    manager.controller::<TableGroup, _>(controller).on_primary(Trigger::GenerationChanged).owns::<Shard>().register();
+
+    let controller = cell::CellController {
+        tools: tools("cell-controller"),
+        cells: cells.clone(),
+        deployments: deployments.clone(),
+        services: services.clone(),
+    };
+    manager
+        .controller::<Cell, _>(controller)
+        .on_primary(Trigger::GenerationChanged)
+        .owns::<Deployment>()
+        .owns::<Service>()
+        .register();
+
+    let controller = shard::ShardController {
+        tools: tools("shard-controller"),
+        shards: shards.clone(),
+        deployments,
+        stateful_sets: stateful_sets.clone(),
+        services: services.clone(),
+        config_maps: manager.store(),
+        claims: manager.store(),
+    };
+    manager
+        .controller::<Shard, _>(controller)
+        .on_primary(Trigger::GenerationChanged)
+        .owns::<Deployment>()
+        .owns::<StatefulSet>()
+        .owns::<Service>()
+        .owns::<ConfigMap>()
+        .owns::<PersistentVolumeClaim>()
+        .register();
+
+    let controller =
+        topo_server::TopoServerController { tools: tools("toposerver-controller"), servers, stateful_sets, services };
+    manager
+        .controller::<TopoServer, _>(controller)
+        .on_primary(Trigger::GenerationChanged)
+        .owns::<StatefulSet>()
+        .owns::<Service>()
+        .register();
+
+    let registrar = Registrar { tools: tools("cell-datahandler"), connector: parts.connector.clone() };
+    manager
+        .controller::<Cell, _>(cell_data::CellDataController { registrar, cells: cells.clone() })
+        .on_primary(Trigger::Any)
+        .watches::<TopoServer>(move |change| of_the_cluster_that_became_reachable(change, &cells))
+        .register();
+
+    let registrar = Registrar { tools: tools("shard-datahandler"), connector: parts.connector.clone() };
+    manager
+        .controller::<Shard, _>(shard_data::ShardDataController { registrar, shards: shards.clone() })
+        .on_primary(Trigger::Any)
+        .watches::<TopoServer>(move |change| of_the_cluster_that_became_reachable(change, &shards))
+        .register();
+}
+
+/// Whether a controller has done with the present generation of an object.
+fn completed<S: Reported>(object: Option<(&ObjectMeta, Option<&S>)>) -> bool {
+    object.is_some_and(|(meta, status)| {
+        let observed = status.and_then(Reported::observed_generation);
+        observed.is_some() && observed == meta.generation
+    })
+}
+
+/// A template may be used by any cluster of its namespace.
+fn all_in_its_namespace<T: Resource>(
+    clusters: Store<MultigresCluster>,
+) -> impl Fn(&Change<T>) -> Vec<ObjectKey> + Send + Sync + 'static {
+    move |change| {
+        let clusters = clusters.in_namespace(&change.key.namespace);
+        clusters.iter().map(|cluster| ObjectKey::of(cluster.as_ref())).collect()
+    }
+}
+
+/// The objects of a cluster whose topology server has just turned `Healthy`.
+fn of_the_cluster_that_became_reachable<K: Resource>(change: &Change<TopoServer>, store: &Store<K>) -> Vec<ObjectKey> {
+    let is_healthy = |server: &Option<Arc<TopoServer>>| {
+        server.as_ref().and_then(|server| server.status.as_ref()?.phase) == Some(Phase::Healthy)
+    };
+    if is_healthy(&change.old) || !is_healthy(&change.new) {
+        return Vec::new();
+    }
+    let cluster = change.object().and_then(|server| server.labels().get(labels::CLUSTER).cloned());
+    let objects = store.in_namespace(&change.key.namespace);
+    let of_cluster = objects.iter().filter(|object| object.labels().get(labels::CLUSTER) == cluster.as_ref());
+    of_cluster.map(|object| ObjectKey::of(object.as_ref())).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Objects that this process wrote and that its caches have not seen yet.
+//!
+//! A reconcile that follows another one closely may find a cache that lags behind its own writes. Without this it would take what it
+//! wrote for a stranger's work: say `Applied` twice, report a phase change twice, start a second trace for one change.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::{Resource, ResourceExt};
+
+use crate::runtime::{ObjectKey, Store};
+
+/// Objects that are remembered; beyond it the first by kind and key is forgotten.
+pub const RECENT_OBJECTS_MAX: usize = 10_000;
+
+type Entries = BTreeMap<(String, ObjectKey), Arc<dyn Any + Send + Sync>>;
+
+/// What was written lately, by kind and key. Clones share it.
+#[derive(Clone, Default)]
+pub struct Recent(Arc<Mutex<Entries>>);
+
+impl fmt::Debug for Recent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recent")
+    }
+}
+
+impl Recent {
+    /// Remembers what the API server answered to a write.
+    pub fn remember<K: Resource<DynamicType = ()> + Send + Sync + 'static>(&self, object: K) {
+        let id = (K::kind(&()).into_owned(), ObjectKey::of(&object));
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.insert(id, Arc::new(object));
+        while entries.len() > RECENT_OBJECTS_MAX {
+            entries.pop_first();
+        }
+    }
+
+    /// The newest version of an object that is known: that of the cache or what was written since. An object that is not in the cache
+    /// may be one that was just created.
+    pub fn newest<K: Resource<DynamicType = ()> + Send + Sync + 'static>(
+        &self,
+        cache: &Store<K>,
+        key: &ObjectKey,
+    ) -> Option<Arc<K>> {
+        let cached = cache.get(key);
+        let id = (K::kind(&()).into_owned(), key.clone());
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(written) = entries.get(&id).and_then(|entry| entry.clone().downcast::<K>().ok()) else {
+            return cached;
+        };
+        match cached {
+            Some(cached) if version(cached.as_ref()) >= version(written.as_ref()) => {
+                entries.remove(&id);
+                Some(cached)
+            }
+            _ => Some(written),
+        }
+    }
+
+    /// The newest version of an object that is in the cache; nothing when the cache saw it go.
+    pub fn newest_present<K: Resource<DynamicType = ()> + Send + Sync + 'static>(
+        &self,
+        cache: &Store<K>,
+        key: &ObjectKey,
+    ) -> Option<Arc<K>> {
+        let cached = cache.get(key)?;
+        self.newest(cache, key).filter(|newest| newest.uid() == cached.uid()).or(Some(cached))
+    }
+}
+
+/// Versions of one kind are numbers that grow (Kubernetes promises that since 1.35).
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.resource_version()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Cell;
+    use crate::resources::test_objects;
+
+    fn at(version: &str) -> Cell {
+        let mut cell = test_objects::cell();
+        cell.metadata.resource_version = Some(version.into());
+        cell
+    }
+
+    #[test]
+    fn the_newer_of_cache_and_own_write_counts() {
+        let recent = Recent::default();
+        let key = ObjectKey::of(&at("1"));
+        recent.remember(at("9"));
+        let newest = |cache: &Store<Cell>| recent.newest(cache, &key).and_then(|cell| cell.resource_version());
+        assert_eq!(newest(&Store::holding([])).as_deref(), Some("9"));
+        assert_eq!(newest(&Store::holding([at("8")])).as_deref(), Some("9"));
+        assert_eq!(newest(&Store::holding([at("10")])).as_deref(), Some("10"));
+        assert_eq!(newest(&Store::holding([])), None, "what the cache has seen is forgotten");
+    }
+
+    #[test]
+    fn an_object_that_the_cache_saw_go_is_gone() {
+        let recent = Recent::default();
+        recent.remember(at("9"));
+        assert!(recent.newest_present(&Store::<Cell>::holding([]), &ObjectKey::of(&at("1"))).is_none());
+    }
+}

@@ -1,0 +1,112 @@
+//! What the two registrars share: from the outcome of a registration to events, the `Registered` condition and what happens next.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::json;
+
+use super::error::Error;
+use super::phase::{self, Finding};
+use super::tools::{Pass, TOPOLOGY_FIELD_MANAGER, Tools, Written, now};
+use crate::host::Connector;
+use crate::observability::record_failure;
+use crate::runtime::Action;
+use crate::topology::Registration;
+
+/// The condition that a registrar writes.
+pub const REGISTERED: &str = "Registered";
+/// How long after its creation an object waits for an unreachable topology without that being an error.
+pub const FIRST_CONTACT_MAX: Duration = Duration::from_secs(120);
+/// How often it tries meanwhile.
+pub const FIRST_CONTACT_RETRY: Duration = Duration::from_secs(5);
+
+/// What is registered.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// `cell` or `database`.
+    pub noun: &'static str,
+    /// Its name in the topology.
+    pub name: &'a str,
+    /// Reason of the event when it was registered.
+    pub registered_reason: &'static str,
+    /// Message of the event when everything is as it should be.
+    pub synced_message: &'static str,
+}
+
+/// Registers things and says so.
+#[derive(Clone)]
+pub struct Registrar {
+    /// What it works with.
+    pub tools: Tools,
+    /// How etcd is reached.
+    pub connector: Connector,
+}
+
+impl Registrar {
+    /// Draws the conclusions from the outcome of a registration.
+    pub async fn conclude<K: Written>(
+        &self,
+        pass: &mut Pass<K>,
+        conditions: &[Condition],
+        subject: Subject<'_>,
+        outcome: Result<Registration, Error>,
+    ) -> Result<Action, Error> {
+        match outcome {
+            Ok(registration) => self.registered(pass, conditions, subject, registration).await.map(|()| Action::Done),
+            Err(error) => self.failed(pass, subject, error),
+        }
+    }
+
+    async fn registered<K: Written>(
+        &self,
+        pass: &mut Pass<K>,
+        conditions: &[Condition],
+        subject: Subject<'_>,
+        registration: Registration,
+    ) -> Result<(), Error> {
+        let Subject { noun, name, .. } = subject;
+        let message = format!("Registered {noun} '{name}' in topology");
+        if registration != Registration::Unchanged {
+            pass.changed = true;
+            tracing::info!("{noun} registered in topology successfully");
+            self.tools.events.normal(&*pass.object, subject.registered_reason, message.clone());
+        }
+        let generation = pass.object.meta().generation;
+        let finding = Finding { type_: REGISTERED, holds: true, reason: "Registered", message, generation };
+        let condition = phase::condition(conditions, finding, now());
+        let written = conditions.contains(&condition);
+        if !written {
+            let present = json!({ "conditions": conditions });
+            let desired = json!({ "conditions": [condition] });
+            let object = pass.object.clone();
+            self.tools.write_status(&*object, Some(&present), &desired, TOPOLOGY_FIELD_MANAGER).await?;
+        }
+        self.tools.synced(pass, !written, subject.synced_message);
+        Ok(())
+    }
+
+    /// An outage that began before the object did is waited out for a while: etcd is being started, too.
+    fn failed<K: Written>(&self, pass: &Pass<K>, subject: Subject<'_>, error: Error) -> Result<Action, Error> {
+        let sentence = format!("Failed to register {} in topology: {error}", subject.noun);
+        self.tools.events.warning(&*pass.object, "RegistrationFailed", sentence.clone());
+        let unavailable = matches!(&error, Error::Topology(error) if error.is_unavailable());
+        if unavailable && self.is_first_contact(pass) {
+            record_failure(&error);
+            return Ok(Action::RequeueAfter(FIRST_CONTACT_RETRY));
+        }
+        self.tools.events.warning(&*pass.object, "TopologyError", sentence);
+        Err(error)
+    }
+
+    fn is_first_contact<K: Written>(&self, pass: &Pass<K>) -> bool {
+        let Some(created) = &pass.object.meta().creation_timestamp else { return true };
+        now().duration_since(created.0).unsigned_abs() < FIRST_CONTACT_MAX
+    }
+}
+
+/// The generation that the registrar has done with.
+pub fn registered_generation(conditions: &[Condition]) -> Option<i64> {
+    phase::find(conditions, REGISTERED)
+        .filter(|condition| condition.status == "True")
+        .and_then(|condition| condition.observed_generation)
+}

@@ -1,0 +1,122 @@
+//! `toposerver`: TopoServer -> etcd.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt;
+
+use super::error::Error;
+use super::phase::{self, Finding, Workload};
+use super::tools::{FIELD_MANAGER, Pass, Tools, now, origin};
+use super::{WORKERS, completed};
+use crate::api::{TopoServer, TopoServerStatus};
+use crate::names;
+use crate::observability::{TraceOrigin, set_attribute, step};
+use crate::resources::topo_server as build;
+use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
+
+/// The controller.
+pub struct TopoServerController {
+    /// What it works with.
+    pub tools: Tools,
+    /// Its objects.
+    pub servers: Store<TopoServer>,
+    /// What it owns.
+    pub stateful_sets: Store<StatefulSet>,
+    /// What it owns.
+    pub services: Store<Service>,
+}
+
+impl Reconciler for TopoServerController {
+    type Error = Error;
+
+    fn spec(&self) -> ControllerSpec {
+        ControllerSpec {
+            name: "toposerver",
+            kind: "TopoServer",
+            root_span: "TopoServer.Reconcile",
+            workers: WORKERS,
+            backoff: Backoff::default(),
+        }
+    }
+
+    fn origin(&self, key: &ObjectKey) -> TraceOrigin {
+        let server = self.tools.recent.newest_present(&self.servers, key);
+        origin(server.as_deref(), completed(server.as_deref().map(|s| (&s.metadata, s.status.as_ref()))))
+    }
+
+    async fn reconcile(&self, request: &Request) -> Result<Action, Error> {
+        let Some(mut pass) = Pass::begin(&self.tools, &self.servers, &request.key) else {
+            self.tools.metrics.forget_toposerver(&request.key.namespace, &request.key.name);
+            return Ok(Action::Done);
+        };
+        if pass.is_deleting() {
+            return Ok(Action::Done);
+        }
+        let server = pass.object.clone();
+        let new_generation = !completed(Some((&server.metadata, server.status.as_ref())));
+        let set = step("TopoServer.ReconcileStatefulSet", self.stateful_set(&mut pass, &server))
+            .await
+            .map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile StatefulSet"))?;
+        let headless = async {
+            let desired = build::headless(&server)?;
+            self.tools.apply(&mut pass, &self.services, &desired, Some("Service")).await
+        };
+        let headless = step("TopoServer.ReconcileHeadlessService", headless).await;
+        headless.map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile headless Service"))?;
+        let client = async {
+            let desired = build::client(&server)?;
+            self.tools.apply(&mut pass, &self.services, &desired, Some("Service")).await
+        };
+        let client = step("TopoServer.ReconcileClientService", client).await;
+        client.map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile client Service"))?;
+        step("TopoServer.UpdateStatus", self.update_status(&mut pass, &server, &set))
+            .await
+            .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
+        self.tools.synced(&pass, new_generation, "Successfully reconciled TopoServer");
+        Ok(Action::Done)
+    }
+}
+
+impl TopoServerController {
+    async fn stateful_set(&self, pass: &mut Pass<TopoServer>, server: &Arc<TopoServer>) -> Result<StatefulSet, Error> {
+        let desired = build::stateful_set(server)?;
+        set_attribute("sts.replicas", i64::from(build::replicas(server)));
+        set_attribute("sts.image", server.spec.etcd.image.clone().unwrap_or_default());
+        self.tools.apply(pass, &self.stateful_sets, &desired, Some("StatefulSet")).await
+    }
+
+    async fn update_status(
+        &self,
+        pass: &mut Pass<TopoServer>,
+        server: &Arc<TopoServer>,
+        set: &StatefulSet,
+    ) -> Result<(), Error> {
+        let workload = Workload::from(set);
+        self.tools.metrics.set_toposerver_replicas(&pass.namespace(), &server.name_any(), workload.replicas);
+        let verdict = phase::of_workload(workload, "StatefulSet is progressing", "");
+        let present = server.status.clone().unwrap_or_default();
+        let ready = workload.is_ready() && workload.replicas.desired > 0;
+        let finding = Finding {
+            type_: "Ready",
+            holds: ready,
+            reason: if ready { "AllReplicasReady" } else { "NotAllReplicasReady" },
+            message: format!("{}/{} replicas ready", workload.replicas.ready, workload.replicas.desired),
+            generation: server.metadata.generation,
+        };
+        let desired = TopoServerStatus {
+            observed_generation: server.metadata.generation,
+            conditions: vec![phase::condition(&present.conditions, finding, now())],
+            phase: Some(verdict.phase),
+            message: Some(verdict.message),
+            client_service: Some(server.name_any()),
+            peer_service: Some(names::topo_headless(&server.name_any())),
+        };
+        set_attribute("status.phase", verdict.phase.as_str());
+        set_attribute("status.ready_replicas", i64::from(workload.replicas.ready));
+        self.tools.write_status(&**server, server.status.as_ref(), &desired, FIELD_MANAGER).await?;
+        self.tools.phase_changed(pass, present.phase, verdict.phase);
+        Ok(())
+    }
+}

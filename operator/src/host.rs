@@ -1,0 +1,274 @@
+//! What the operator needs from its surroundings.
+//!
+//! The operator never opens a socket, reads a file, looks at the process environment or waits for a signal by itself: all of that
+//! comes in through one [`Host`] value. `main` hands in the real thing (TCP, the pod's files, `SIGTERM`); anything else that wants
+//! to run the operator hands in its own. Time is the exception: it is read from `tokio::time` (durations, sleeping) and from
+//! `std::time::SystemTime` (time stamps), which whoever runs the operator controls from outside.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::future::BoxFuture;
+use http::Uri;
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+
+/// A byte stream in both directions.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+/// A byte stream of any kind.
+pub type BoxedIo = Box<dyn Io>;
+
+/// Opens outbound connections: to the API server, to the OTLP endpoint, to etcd.
+pub trait Connect: Send + Sync + 'static {
+    /// Connects to the host and port of `uri`; without a port, to the one of its scheme (80, 443).
+    fn connect(&self, uri: Uri) -> BoxFuture<'static, io::Result<BoxedIo>>;
+}
+
+impl<F> Connect for F
+where
+    F: Fn(Uri) -> BoxFuture<'static, io::Result<BoxedIo>> + Send + Sync + 'static,
+{
+    fn connect(&self, uri: Uri) -> BoxFuture<'static, io::Result<BoxedIo>> {
+        self(uri)
+    }
+}
+
+/// The way out: a `tower` service from a [`Uri`] to a [`HostIo`], as hyper's legacy client and tonic's `Endpoint` want it.
+#[derive(Clone)]
+pub struct Connector(Arc<dyn Connect>);
+
+impl Connector {
+    /// Wraps something that connects.
+    pub fn new(connect: impl Connect) -> Self {
+        Self(Arc::new(connect))
+    }
+
+    /// Connects to the host and port of `uri`.
+    pub async fn connect(&self, uri: Uri) -> io::Result<HostIo> {
+        self.0.connect(uri).await.map(HostIo::new)
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = HostIo;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<HostIo>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connect = self.0.clone();
+        Box::pin(async move { connect.connect(uri).await.map(HostIo::new) })
+    }
+}
+
+/// A connection as hyper's traits want it.
+pub struct HostIo(TokioIo<BoxedIo>);
+
+impl HostIo {
+    /// Wraps a byte stream.
+    pub fn new(io: BoxedIo) -> Self {
+        Self(TokioIo::new(io))
+    }
+}
+
+impl Connection for HostIo {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl hyper::rt::Read for HostIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl hyper::rt::Write for HostIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Opens listeners for the metrics and the health server.
+pub trait Listen: Send + Sync + 'static {
+    /// Listens on `port` of every address of the host.
+    fn listen(&self, port: u16) -> BoxFuture<'static, io::Result<BoxedListener>>;
+}
+
+impl<F> Listen for F
+where
+    F: Fn(u16) -> BoxFuture<'static, io::Result<BoxedListener>> + Send + Sync + 'static,
+{
+    fn listen(&self, port: u16) -> BoxFuture<'static, io::Result<BoxedListener>> {
+        self(port)
+    }
+}
+
+/// A listener.
+pub trait Listener: Send + 'static {
+    /// Waits for the next connection. Cancel safe: a connection is not lost when the future is dropped before its end.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxedIo>>;
+
+    /// A hook that is called whenever what this listener answers to a probe may have changed. Real listeners have nobody to tell;
+    /// a host that summarises steady probes re-evaluates them.
+    fn answers_changed(&self) -> Arc<dyn Fn() + Send + Sync> {
+        Arc::new(|| {})
+    }
+}
+
+/// A listener of any kind.
+pub type BoxedListener = Box<dyn Listener>;
+
+/// Reads files that the surroundings project into the pod (certificates, tokens). They may change while the operator runs.
+pub trait Files: Send + Sync + 'static {
+    /// The present bytes of the file at `path`.
+    fn read(&self, path: &str) -> io::Result<Vec<u8>>;
+}
+
+/// No files at all: every read says `NotFound`.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("{path}: no such file")))
+    }
+}
+
+/// Takes one finished log line (without its line end).
+pub type LogWriter = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The request to end gracefully: it can be waited for by any number of tasks and is never taken back.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let (handle, mut shutdown) = multigres_operator::host::Shutdown::pair();
+/// assert!(!shutdown.requested());
+/// handle.request();
+/// shutdown.wait().await;
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+/// The other end of a [`Shutdown`]. Dropping it without a request asks for nothing.
+#[derive(Clone, Debug)]
+pub struct ShutdownHandle(watch::Sender<bool>);
+
+impl Shutdown {
+    /// A shutdown and the handle that requests it.
+    pub fn pair() -> (ShutdownHandle, Shutdown) {
+        let (sender, receiver) = watch::channel(false);
+        (ShutdownHandle(sender), Shutdown(receiver))
+    }
+
+    /// Whether the end was requested.
+    pub fn requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until the end is requested; forever when it never is.
+    pub async fn wait(&mut self) {
+        if self.0.wait_for(|requested| *requested).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl ShutdownHandle {
+    /// Requests the graceful end.
+    pub fn request(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// What the operator needs from its surroundings.
+///
+/// ```
+/// # use std::{collections::BTreeMap, io, sync::Arc};
+/// # use futures::future::BoxFuture;
+/// use multigres_operator::host::{BoxedIo, BoxedListener, Connector, Host, NoFiles, Shutdown};
+///
+/// let (_handle, shutdown) = Shutdown::pair();
+/// let host = Host {
+///     kube_config: kube::Config::new("http://kubernetes.default.svc:443".parse()?),
+///     connector: Connector::new(|uri: http::Uri| -> BoxFuture<'static, io::Result<BoxedIo>> {
+///         Box::pin(async move { Err(io::Error::other(format!("no way to {uri}"))) })
+///     }),
+///     listen: Arc::new(|port: u16| -> BoxFuture<'static, io::Result<BoxedListener>> {
+///         Box::pin(async move { Err(io::Error::other(format!("port {port} is taken"))) })
+///     }),
+///     env: BTreeMap::from([("POD_NAMESPACE".into(), "multigres-operator".into())]),
+///     args: vec!["--metrics-secure=false".into()],
+///     files: Arc::new(NoFiles),
+///     shutdown,
+///     log_writer: Arc::new(|line: &str| println!("{line}")),
+///     resident_memory_bytes: None,
+/// };
+/// # let _ = host;
+/// # Ok::<(), http::uri::InvalidUri>(())
+/// ```
+#[derive(Clone)]
+pub struct Host {
+    /// How to reach and authenticate to the API server.
+    pub kube_config: kube::Config,
+    /// Every outbound connection.
+    pub connector: Connector,
+    /// Every listener.
+    pub listen: Arc<dyn Listen>,
+    /// The environment of the operator's container.
+    pub env: BTreeMap<String, String>,
+    /// The arguments of the operator's container, without the program's name.
+    pub args: Vec<String>,
+    /// Files of the operator's container.
+    pub files: Arc<dyn Files>,
+    /// The request to end.
+    pub shutdown: Shutdown,
+    /// Where log lines go.
+    pub log_writer: LogWriter,
+    /// Resident memory of the process in bytes, if the surroundings can tell. Read at every scrape.
+    pub resident_memory_bytes: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("cluster_url", &self.kube_config.cluster_url)
+            .field("args", &self.args)
+            .finish_non_exhaustive()
+    }
+}

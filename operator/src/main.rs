@@ -1,0 +1,154 @@
+//! The operator's binary: everything that touches the real world, and nothing else.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use futures::future::BoxFuture;
+use http::Uri;
+use multigres_operator::{
+    config::{Config, Invocation, USAGE, VERSION},
+    host::{BoxedIo, BoxedListener, Connector, Files, Host, Listener, Shutdown, ShutdownHandle},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let config = match Config::parse(&args, &env) {
+        Ok(Invocation::Run(config)) => *config,
+        Ok(Invocation::Version) => return print(&format!("multigres-operator {VERSION}\n")),
+        Ok(Invocation::Help) => return print(USAGE),
+        Err(error) => return fail(&error, error.exit_code()),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}"), 1),
+    };
+    runtime.block_on(async {
+        let kube_config = match kube::Config::infer().await {
+            Ok(config) => config,
+            Err(error) => return fail(&format!("no way to the API server is configured: {error}"), 1),
+        };
+        let (handle, shutdown) = Shutdown::pair();
+        if let Err(error) = request_on_signals(handle) {
+            return fail(&format!("cannot wait for signals: {error}"), 1);
+        }
+        let host = Host {
+            kube_config,
+            connector: Connector::new(connect),
+            listen: Arc::new(listen),
+            env,
+            args,
+            files: Arc::new(PodFiles),
+            shutdown,
+            log_writer: Arc::new(write_line),
+            resident_memory_bytes: Some(Arc::new(resident_memory_bytes)),
+        };
+        match multigres_operator::run(host, config).await {
+            Ok(()) => ExitCode::SUCCESS,
+            // The reason is the last log line.
+            Err(_) => ExitCode::FAILURE,
+        }
+    })
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    write_line(&format!("multigres-operator: {error}"));
+    ExitCode::from(code)
+}
+
+/// A log that nobody takes is no reason to end.
+fn write_line(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+fn request_on_signals(handle: ShutdownHandle) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        handle.request();
+    });
+    Ok(())
+}
+
+fn connect(uri: Uri) -> BoxFuture<'static, io::Result<BoxedIo>> {
+    Box::pin(async move {
+        let default_port = match uri.scheme_str() {
+            None | Some("http") => 80,
+            Some(scheme) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!("connections by {scheme} are not available yet"),
+                ));
+            }
+        };
+        let host =
+            uri.host().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no host in {uri}")))?;
+        let stream =
+            TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(default_port))).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream) as BoxedIo)
+    })
+}
+
+struct Tcp(TcpListener);
+
+impl Listener for Tcp {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxedIo>> {
+        Box::pin(async {
+            let (stream, _) = self.0.accept().await?;
+            Ok(Box::new(stream) as BoxedIo)
+        })
+    }
+}
+
+fn listen(port: u16) -> BoxFuture<'static, io::Result<BoxedListener>> {
+    Box::pin(async move {
+        // Where the machine has no IPv6, the IPv4 addresses alone.
+        let listener = match TcpListener::bind(("::", port)).await {
+            Ok(listener) => listener,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            Err(_) => TcpListener::bind(("0.0.0.0", port)).await?,
+        };
+        Ok(Box::new(Tcp(listener)) as BoxedListener)
+    })
+}
+
+struct PodFiles;
+
+impl Files for PodFiles {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+}
+
+/// The resident set of this process; 0 where the system does not tell.
+fn resident_memory_bytes() -> u64 {
+    const KIBIBYTE: u64 = 1024;
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?.to_owned();
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        })
+        .map_or(0, |kibibytes| kibibytes * KIBIBYTE)
+}

@@ -1,0 +1,258 @@
+//! Opening spans, and recording what went wrong in them.
+
+use std::{cell::Cell, fmt};
+
+use opentelemetry::{
+    Context, KeyValue, Value,
+    trace::{SpanContext, Status, TraceContextExt},
+};
+use tracing::{Instrument, Span, span::Id};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// The target of spans that are exported.
+pub(crate) const SPAN_TARGET: &str = "multigres_operator::span";
+/// The target of spans that only carry the fields of log lines.
+pub(crate) const SCOPE_TARGET: &str = "multigres_operator::scope";
+
+/// The gRPC service of etcd's key-value calls, for [`etcd_call`].
+pub const ETCD_KV_SERVICE: &str = "etcdserverpb.KV";
+
+/// An error as telemetry wants it.
+///
+/// ```
+/// use multigres_operator::observability::Failure;
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("no node is available")]
+/// struct Unavailable;
+/// impl Failure for Unavailable {
+///     fn error_type(&self) -> &'static str {
+///         "Unavailable"
+///     }
+/// }
+/// assert_eq!(Unavailable.message(), "no node is available");
+/// ```
+pub trait Failure: fmt::Display + Send + 'static {
+    /// A short stable name of low cardinality (the variant of an error enum): `exception.type`.
+    fn error_type(&self) -> &'static str;
+
+    /// The whole message: `exception.message`, `error.message`, the status description and the log line's `error`.
+    fn message(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Failure for kube::Error {
+    fn error_type(&self) -> &'static str {
+        match self {
+            Self::Api(_) => "kube::Error::Api",
+            Self::HyperError(_) | Self::Service(_) => "kube::Error::Transport",
+            Self::SerdeError(_) => "kube::Error::Serde",
+            _ => "kube::Error",
+        }
+    }
+}
+
+/// Where a root span hangs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum TraceOrigin {
+    /// A trace of its own.
+    #[default]
+    Root,
+    /// A child of the span that caused the work (the user's change).
+    Child(SpanContext),
+    /// A trace of its own with a link to the span that once caused the work.
+    Link(SpanContext),
+}
+
+/// Runs `future` in a span called `name` under the current span.
+///
+/// `Ok` sets the status Ok, unless [`record_failure`] was called in it. An error is recorded as [`record_failure`] does, one log line at level error is written inside the span
+/// (`<name> failed`), and the error is handed on.
+pub async fn step<T, E: Failure>(name: &'static str, future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let span = tracing::info_span!(target: SPAN_TARGET, "step", otel.name = name);
+    let frame = Frame::of(&span);
+    let body = async move {
+        let result = future.await;
+        match &result {
+            Ok(_) => succeeded(),
+            Err(error) => {
+                record_failure(error);
+                tracing::error!(error = %error.message(), "{name} failed");
+            }
+        }
+        result
+    };
+    FRAME.scope(frame, body.instrument(span)).await
+}
+
+/// Sets an attribute on the current span.
+pub fn set_attribute(key: &'static str, value: impl Into<Value>) {
+    with_current(|span| span.set_attribute(key, value));
+}
+
+/// Records an error on the current span: an `exception` event, status Error with the message, and `error.message`.
+pub fn record_failure(error: &impl Failure) {
+    let _ = FRAME.try_with(|frame| {
+        if frame.span.is_some() && frame.span == Span::current().id() {
+            frame.failed.set(true);
+        }
+    });
+    record_error(error.error_type(), &error.message());
+}
+
+/// The innermost span that this task opened by [`step`] or as a root, and whether an error was recorded on it.
+struct Frame {
+    span: Option<Id>,
+    failed: Cell<bool>,
+}
+
+impl Frame {
+    fn of(span: &Span) -> Self {
+        Self { span: span.id(), failed: Cell::new(false) }
+    }
+}
+
+tokio::task_local! {
+    static FRAME: Frame;
+}
+
+/// Sets the span's status Ok, unless an error was recorded on it that its code chose to live with: in OpenTelemetry, Ok wins over Error.
+pub(crate) fn succeeded() {
+    if !FRAME.try_with(|frame| frame.failed.get()).unwrap_or(false) {
+        record_success();
+    }
+}
+
+pub(crate) fn record_error(error_type: &str, message: &str) {
+    with_current(|span| {
+        span.add_event(
+            "exception",
+            vec![
+                KeyValue::new("exception.type", error_type.to_owned()),
+                KeyValue::new("exception.message", message.to_owned()),
+            ],
+        );
+        span.set_attribute("error.type", error_type.to_owned());
+        span.set_attribute("error.message", message.to_owned());
+        span.set_status(Status::error(message.to_owned()));
+    });
+}
+
+pub(crate) fn record_success() {
+    with_current(|span| span.set_status(Status::Ok));
+}
+
+fn with_current(f: impl FnOnce(Span)) {
+    let span = Span::current();
+    // A scope span is no exported span: nothing that is said of it may reach one.
+    if span.metadata().is_some_and(|metadata| metadata.target() == SPAN_TARGET) {
+        f(span);
+    }
+}
+
+/// The identity of the current span, if there is one that is traced.
+pub fn current_span_context() -> Option<SpanContext> {
+    let context = Context::current();
+    let span_context = context.span().span_context().clone();
+    span_context.is_valid().then_some(span_context)
+}
+
+/// The fields that every log line of one reconcile carries.
+#[derive(Clone, Debug)]
+pub(crate) struct ReconcileScope<'a> {
+    pub controller: &'a str,
+    pub kind: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub reconcile_id: &'a str,
+}
+
+/// Runs a whole reconcile: in the log scope, and in the root span `root` at `origin`.
+pub(crate) async fn reconcile_root<T>(
+    scope: ReconcileScope<'_>,
+    root: &'static str,
+    origin: TraceOrigin,
+    future: impl Future<Output = T>,
+) -> T {
+    let scope_span = tracing::info_span!(
+        target: SCOPE_TARGET, parent: None, "reconcile",
+        controller = scope.controller,
+        object.kind = scope.kind,
+        object.namespace = scope.namespace,
+        object.name = scope.name,
+        reconcileID = scope.reconcile_id,
+    );
+    let span = tracing::info_span!(
+        target: SPAN_TARGET, parent: &scope_span, "reconcile",
+        otel.name = root,
+        k8s.resource.kind = scope.kind,
+        k8s.resource.name = scope.name,
+        k8s.namespace = scope.namespace,
+    );
+    match origin {
+        TraceOrigin::Root => {}
+        TraceOrigin::Child(parent) => {
+            // Fails only where nothing is traced.
+            let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+        }
+        TraceOrigin::Link(linked) => span.add_link(linked),
+    }
+    let frame = Frame::of(&span);
+    // Both are entered: where nothing is traced there is no root span, and the scope is what lines find.
+    FRAME.scope(frame, future.instrument(span)).instrument(scope_span).await
+}
+
+/// Runs one etcd call in a client span named after the RPC (`etcdserverpb.KV/Put`), with the attributes of the RPC and database
+/// semantic conventions. `outcome` reads the gRPC status code and the failure out of the result.
+///
+/// ```ignore
+/// etcd_call("Put", "minimal-global-topo.default.svc:2379", kv.put(request)).await
+/// ```
+pub async fn etcd_call<T>(
+    method: &'static str,
+    server: &str,
+    future: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, tonic::Status> {
+    let (address, port) = split_authority(server);
+    let span = tracing::info_span!(
+        target: SPAN_TARGET, "etcd",
+        otel.name = format!("{ETCD_KV_SERVICE}/{method}"),
+        otel.kind = "client",
+        rpc.system = "grpc",
+        rpc.service = ETCD_KV_SERVICE,
+        rpc.method = method,
+        db.system.name = "etcd",
+        server.address = address,
+    );
+    if let Some(port) = port {
+        span.set_attribute("server.port", i64::from(port));
+    }
+    async move {
+        let result = future.await;
+        let code = result.as_ref().map_or_else(|status| status.code() as i32, |_| 0);
+        set_attribute("rpc.grpc.status_code", i64::from(code));
+        match &result {
+            Ok(_) => record_success(),
+            Err(status) => {
+                let message = format!("{:?}: {}", status.code(), status.message());
+                record_error("tonic::Status", &message);
+                tracing::warn!(error = %message, "etcd call failed");
+            }
+        }
+        result
+    }
+    .instrument(span)
+    .await
+}
+
+pub(crate) fn split_authority(server: &str) -> (&str, Option<u16>) {
+    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let server = server.split('/').next().unwrap_or_default();
+    match server.rsplit_once(':') {
+        Some((host, port)) => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (server, None),
+        },
+        None => (server, None),
+    }
+}

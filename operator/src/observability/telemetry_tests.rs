@@ -1,0 +1,255 @@
+//! Spans and lines end to end: from `step` to the bytes that a collector reads.
+
+use std::{collections::BTreeMap, io};
+
+use futures::future::BoxFuture;
+use http::Uri;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    host::{BoxedIo, Connector},
+    observability::{
+        Failure, TraceOrigin, current_span_context, etcd_call,
+        propagation::TraceParent,
+        record_failure, set_attribute,
+        span::{ReconcileScope, reconcile_root, succeeded},
+        step,
+    },
+    testing::{Collector, Lines, attributes, host, in_runtime},
+};
+
+fn config(batch: BatchConfig) -> TelemetryConfig {
+    TelemetryConfig {
+        traces: Some(TracesConfig {
+            otlp: OtlpHttpConfig {
+                endpoint: "http://collector:4318/v1/traces".parse().unwrap(),
+                headers: vec![(http::header::AUTHORIZATION, "Bearer x".parse().unwrap())],
+                timeout: Duration::from_secs(1),
+            },
+            sampler: SamplerConfig::default(),
+            batch,
+            resource: vec![("service.name".into(), "multigres-operator".into()), ("a".into(), "b".into())],
+        }),
+        ..TelemetryConfig::default()
+    }
+}
+
+fn scope() -> ReconcileScope<'static> {
+    ReconcileScope {
+        controller: "cell-datahandler",
+        kind: "Cell",
+        namespace: "default",
+        name: "minimal",
+        reconcile_id: "id",
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("Code: UNAVAILABLE")]
+struct Unavailable;
+
+impl Failure for Unavailable {
+    fn error_type(&self) -> &'static str {
+        "Unavailable"
+    }
+}
+
+fn traced<T, F: Future<Output = T>>(body: impl FnOnce() -> F) -> (T, Collector, Vec<Value>) {
+    in_runtime(async {
+        let (collector, lines) = (Collector::default(), Lines::default());
+        let telemetry = Telemetry::new(&config(BatchConfig::default()), &host(collector.connector(), &lines).1);
+        let result = telemetry.scope(body()).await;
+        assert!(telemetry.flush(Duration::from_secs(5)).await);
+        let lines = lines.lock().unwrap().clone();
+        (result, collector, lines)
+    })
+}
+
+#[test]
+fn a_failing_step_is_red_with_its_root_and_has_a_line_with_its_ids() {
+    let (_, collector, lines) = traced(|| {
+        reconcile_root(scope(), "CellData.Reconcile", TraceOrigin::Root, async {
+            set_attribute("cr.generation", 1);
+            let result = step("CellData.RegisterCellInTopology", async { Err::<(), _>(Unavailable) }).await;
+            if let Err(error) = &result {
+                record_failure(error);
+            }
+            succeeded();
+            step("CellData.Other", async { Ok::<_, Unavailable>(()) }).await
+        })
+    });
+    let (root, step) = (collector.span("CellData.Reconcile"), collector.span("CellData.RegisterCellInTopology"));
+    assert!(root.parent_span_id.is_empty());
+    assert_eq!((&step.parent_span_id, &step.trace_id), (&root.span_id, &root.trace_id));
+    for span in [&root, &step] {
+        let status = span.status.clone().unwrap();
+        assert_eq!((status.code(), status.message.as_str()), (StatusCode::Error, "Code: UNAVAILABLE"), "{}", span.name);
+        assert_eq!(attributes(span)["error.message"], "Code: UNAVAILABLE");
+        let exception: BTreeMap<_, _> =
+            span.events[0].attributes.iter().map(|a| (a.key.as_str(), a.value.clone())).collect();
+        assert_eq!(span.events.len(), 1, "log lines are no span events");
+        assert_eq!((span.events[0].name.as_str(), exception.len()), ("exception", 2));
+    }
+    assert_eq!(collector.span("CellData.Other").status.unwrap().code(), StatusCode::Ok);
+    let keys: Vec<_> = attributes(&root).into_keys().collect();
+    assert_eq!(
+        keys,
+        ["cr.generation", "error.message", "error.type", "k8s.namespace", "k8s.resource.kind", "k8s.resource.name"]
+    );
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let line = &lines[0];
+    assert_eq!(
+        (line["trace_id"].as_str(), line["span_id"].as_str()),
+        (Some(&*hex(&step.trace_id)), Some(&*hex(&step.span_id)))
+    );
+    let keys: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["level", "ts", "msg", "controller", "Cell", "reconcileID", "trace_id", "span_id", "error"]);
+}
+
+#[test]
+fn a_root_hangs_where_its_origin_says() {
+    let parent: TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
+    let remote = parent.span_context("");
+    let (_, collector, _) = traced(|| async {
+        reconcile_root(scope(), "Child", TraceOrigin::Child(remote.clone()), async {}).await;
+        reconcile_root(scope(), "Link", TraceOrigin::Link(remote.clone()), async {}).await;
+    });
+    let (child, link) = (collector.span("Child"), collector.span("Link"));
+    assert_eq!(child.trace_id, parent.trace_id.to_bytes());
+    assert_eq!(child.parent_span_id, parent.span_id.to_bytes());
+    assert_ne!(link.trace_id, parent.trace_id.to_bytes());
+    assert!(link.parent_span_id.is_empty());
+    assert_eq!(link.links[0].span_id, parent.span_id.to_bytes());
+}
+
+#[test]
+fn an_etcd_call_is_a_client_span_below_its_step() {
+    let (result, collector, lines) = traced(|| {
+        reconcile_root(scope(), "CellData.Reconcile", TraceOrigin::Root, async {
+            etcd_call("Put", "http://topo.default.svc:2379", async {
+                Err::<(), _>(tonic::Status::unavailable("no connection"))
+            })
+            .await
+        })
+    });
+    assert!(result.is_err());
+    let span = collector.span("etcdserverpb.KV/Put");
+    assert_eq!(span.kind(), opentelemetry_proto::tonic::trace::v1::span::SpanKind::Client);
+    assert_eq!(span.parent_span_id, collector.span("CellData.Reconcile").span_id);
+    let attributes = attributes(&span);
+    assert_eq!(
+        (attributes["rpc.system"].as_str(), attributes["server.address"].as_str()),
+        ("grpc", "topo.default.svc")
+    );
+    assert_eq!(attributes["rpc.grpc.status_code"], "14");
+    assert_eq!(lines[0]["level"], "warn");
+}
+
+#[test]
+fn what_is_sent_says_who_sends_it_and_carries_the_headers() {
+    let (_, collector, _) = traced(|| reconcile_root(scope(), "A", TraceOrigin::Root, async {}));
+    let requests = collector.requests.lock().unwrap();
+    let (parts, request) = &requests[0];
+    assert_eq!((parts.method.as_str(), parts.uri.path()), ("POST", "/v1/traces"));
+    assert_eq!(parts.headers["authorization"], "Bearer x");
+    assert_eq!(parts.headers["content-type"], "application/x-protobuf");
+    let resource = request.resource_spans[0].resource.clone().unwrap();
+    let keys: Vec<_> = resource.attributes.iter().map(|attribute| attribute.key.as_str()).collect();
+    assert_eq!(keys, ["a", "service.name"]);
+    assert_eq!(request.resource_spans[0].scope_spans[0].scope.clone().unwrap().name, "multigres-operator");
+}
+
+#[test]
+fn a_busy_collector_is_asked_again() {
+    in_runtime(async {
+        let (collector, lines) = (Collector::default(), Lines::default());
+        collector.statuses.lock().unwrap().push_back(503);
+        let telemetry = Telemetry::new(&config(BatchConfig::default()), &host(collector.connector(), &lines).1);
+        telemetry.scope(reconcile_root(scope(), "A", TraceOrigin::Root, async {})).await;
+        assert!(telemetry.flush(Duration::from_secs(5)).await);
+        assert_eq!(collector.requests.lock().unwrap().len(), 2);
+        assert_eq!(telemetry.metrics().trace_spans.value(&["exported"]), Some(1.0));
+        assert!(lines.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_refusal_costs_the_spans_and_one_line_until_it_works_again() {
+    in_runtime(async {
+        let (collector, lines) = (Collector::default(), Lines::default());
+        collector.statuses.lock().unwrap().extend([400, 400]);
+        let telemetry = Telemetry::new(&config(BatchConfig::default()), &host(collector.connector(), &lines).1);
+        for _ in 0..3 {
+            telemetry.scope(reconcile_root(scope(), "A", TraceOrigin::Root, async {})).await;
+            assert!(telemetry.flush(Duration::from_secs(5)).await);
+        }
+        let outcomes = &telemetry.metrics().trace_spans;
+        assert_eq!((outcomes.value(&["dropped_export_failed"]), outcomes.value(&["exported"])), (Some(2.0), Some(1.0)));
+        let lines = lines.lock().unwrap();
+        let messages: Vec<_> = lines.iter().map(|line| line["msg"].as_str().unwrap()).collect();
+        assert_eq!(
+            messages,
+            ["trace export failed; spans are dropped until it works again", "trace export works again"]
+        );
+    });
+}
+
+#[test]
+fn a_dead_collector_neither_waits_nor_grows() {
+    in_runtime(async {
+        let lines = Lines::default();
+        let never =
+            Connector::new(|_: Uri| -> BoxFuture<'static, io::Result<BoxedIo>> { Box::pin(std::future::pending()) });
+        let batch = BatchConfig { queue_spans_max: 8, batch_spans_max: 4, ..BatchConfig::default() };
+        let telemetry = Telemetry::new(&config(batch), &host(never, &lines).1);
+        telemetry
+            .scope(async {
+                for _ in 0..100 {
+                    reconcile_root(scope(), "A", TraceOrigin::Root, async {}).await;
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        // Four are under way, eight wait.
+        assert_eq!(telemetry.metrics().trace_spans.value(&["dropped_queue_full"]), Some(88.0));
+        assert!(!telemetry.flush(Duration::from_millis(10)).await);
+    });
+}
+
+#[test]
+fn without_tracing_there_are_no_ids_and_no_spans() {
+    in_runtime(async {
+        let (collector, lines) = (Collector::default(), Lines::default());
+        let telemetry = Telemetry::new(&TelemetryConfig::default(), &host(collector.connector(), &lines).1);
+        let context = telemetry
+            .scope(reconcile_root(scope(), "A", TraceOrigin::Root, async {
+                tracing::info!("here");
+                current_span_context()
+            }))
+            .await;
+        assert_eq!(context, None);
+        assert!(telemetry.flush(Duration::ZERO).await);
+        assert!(collector.requests.lock().unwrap().is_empty());
+        let lines = lines.lock().unwrap();
+        let keys: Vec<_> = lines[0].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["level", "ts", "msg", "controller", "Cell", "reconcileID"]);
+    });
+}
+
+#[test]
+fn an_error_that_a_step_lives_with_stays_on_that_step_and_on_no_other() {
+    let (_, collector, _) = traced(|| {
+        reconcile_root(scope(), "Root", TraceOrigin::Root, async {
+            let outer = step("Outer", async {
+                record_failure(&Unavailable);
+                step("Inner", async { Ok::<_, Unavailable>(()) }).await
+            });
+            assert!(outer.await.is_ok());
+            succeeded();
+        })
+    });
+    let status = |name: &str| collector.span(name).status.unwrap().code();
+    assert_eq!((status("Outer"), status("Inner"), status("Root")), (StatusCode::Error, StatusCode::Ok, StatusCode::Ok));
+}

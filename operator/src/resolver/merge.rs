@@ -1,0 +1,158 @@
+//! How settings of two levels become one: what the nearer level says replaces what the farther level says.
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+
+use crate::api::common::{EtcdSpec, MultiOrchSpec, PoolSpec, Pools, PvcDeletionPolicy, StatelessSpec, StorageSpec};
+
+/// Puts the values of `nearer` over those of `self`.
+pub trait Overlay {
+    /// `self` with everything replaced that `nearer` sets.
+    #[must_use]
+    fn overlaid_with(self, nearer: &Self) -> Self;
+}
+
+fn nearest<T: Clone>(farther: Option<T>, nearer: &Option<T>) -> Option<T> {
+    nearer.clone().or(farther)
+}
+
+fn says_something(resources: &ResourceRequirements) -> bool {
+    resources.requests.is_some() || resources.limits.is_some() || resources.claims.is_some()
+}
+
+/// Resources replace each other as a whole: half of a request from one place and half from another fits no machine.
+fn nearest_resources(
+    farther: Option<ResourceRequirements>,
+    nearer: &Option<ResourceRequirements>,
+) -> Option<ResourceRequirements> {
+    nearer.clone().filter(says_something).or(farther)
+}
+
+fn overlaid<T: Overlay + Clone>(farther: Option<T>, nearer: &Option<T>) -> Option<T> {
+    match (farther, nearer) {
+        (Some(farther), Some(nearer)) => Some(farther.overlaid_with(nearer)),
+        (farther, nearer) => nearer.clone().or(farther),
+    }
+}
+
+impl Overlay for StatelessSpec {
+    fn overlaid_with(mut self, nearer: &Self) -> Self {
+        self.pod_annotations.extend(nearer.pod_annotations.clone());
+        self.pod_labels.extend(nearer.pod_labels.clone());
+        Self {
+            replicas: nearer.replicas.or(self.replicas),
+            resources: nearest_resources(self.resources, &nearer.resources),
+            affinity: nearest(self.affinity, &nearer.affinity),
+            ..self
+        }
+    }
+}
+
+impl Overlay for MultiOrchSpec {
+    fn overlaid_with(mut self, nearer: &Self) -> Self {
+        self.pod_annotations.extend(nearer.pod_annotations.clone());
+        self.pod_labels.extend(nearer.pod_labels.clone());
+        Self {
+            replicas: nearer.replicas.or(self.replicas),
+            resources: nearest_resources(self.resources, &nearer.resources),
+            affinity: nearest(self.affinity, &nearer.affinity),
+            cells: if nearer.cells.is_empty() { self.cells } else { nearer.cells.clone() },
+            ..self
+        }
+    }
+}
+
+impl Overlay for StorageSpec {
+    fn overlaid_with(self, nearer: &Self) -> Self {
+        Self {
+            size: nearest(self.size, &nearer.size),
+            class: nearest(self.class, &nearer.class),
+            access_modes: if nearer.access_modes.is_empty() { self.access_modes } else { nearer.access_modes.clone() },
+        }
+    }
+}
+
+impl Overlay for PvcDeletionPolicy {
+    fn overlaid_with(self, nearer: &Self) -> Self {
+        Self {
+            when_deleted: nearer.when_deleted.or(self.when_deleted),
+            when_scaled: nearer.when_scaled.or(self.when_scaled),
+        }
+    }
+}
+
+impl Overlay for EtcdSpec {
+    fn overlaid_with(self, nearer: &Self) -> Self {
+        Self {
+            image: nearest(self.image, &nearer.image),
+            replicas: nearer.replicas.or(self.replicas),
+            storage: overlaid(self.storage, &nearer.storage),
+            resources: nearest_resources(self.resources, &nearer.resources),
+            root_path: nearest(self.root_path, &nearer.root_path),
+            pvc_deletion_policy: overlaid(self.pvc_deletion_policy, &nearer.pvc_deletion_policy),
+        }
+    }
+}
+
+impl Overlay for PoolSpec {
+    fn overlaid_with(self, nearer: &Self) -> Self {
+        Self {
+            pool_type: nearer.pool_type.or(self.pool_type),
+            cells: if nearer.cells.is_empty() { self.cells } else { nearer.cells.clone() },
+            replicas_per_cell: nearer.replicas_per_cell.or(self.replicas_per_cell),
+            storage: overlaid(self.storage, &nearer.storage),
+            backup_storage: overlaid(self.backup_storage, &nearer.backup_storage),
+            postgres: nearest(self.postgres, &nearer.postgres),
+            multipooler: nearest(self.multipooler, &nearer.multipooler),
+            affinity: nearest(self.affinity, &nearer.affinity),
+            pvc_deletion_policy: overlaid(self.pvc_deletion_policy, &nearer.pvc_deletion_policy),
+        }
+    }
+}
+
+/// Pools of both levels; a pool that both have is overlaid.
+pub fn pools(mut farther: Pools, nearer: &Pools) -> Pools {
+    for (name, pool) in nearer {
+        let merged = farther.remove(name).unwrap_or_default().overlaid_with(pool);
+        farther.insert(name.clone(), merged);
+    }
+    farther
+}
+
+/// The policy for the level of `nearer`, seen from above through `farther`. `None` means that volumes stay.
+pub fn pvc_policy(nearer: Option<PvcDeletionPolicy>, farther: Option<PvcDeletionPolicy>) -> Option<PvcDeletionPolicy> {
+    overlaid(farther, &nearer).filter(|policy| *policy != PvcDeletionPolicy::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::common::RetentionPolicy::{Delete, Retain};
+
+    #[test]
+    fn a_policy_is_merged_field_by_field() {
+        let cluster = PvcDeletionPolicy { when_deleted: Some(Retain), when_scaled: Some(Retain) };
+        let pool = PvcDeletionPolicy { when_deleted: None, when_scaled: Some(Delete) };
+        let expected = PvcDeletionPolicy { when_deleted: Some(Retain), when_scaled: Some(Delete) };
+        assert_eq!(pvc_policy(Some(pool), Some(cluster)), Some(expected));
+        assert_eq!(pvc_policy(None, None), None);
+        assert_eq!(pvc_policy(Some(PvcDeletionPolicy::default()), None), None);
+    }
+
+    #[test]
+    fn a_backup_storage_override_is_not_lost() {
+        let template = PoolSpec { replicas_per_cell: Some(3), ..PoolSpec::default() };
+        let storage = StorageSpec { size: Some("20Gi".into()), ..StorageSpec::default() };
+        let nearer = PoolSpec { backup_storage: Some(storage.clone()), ..PoolSpec::default() };
+        let merged = template.overlaid_with(&nearer);
+        assert_eq!(merged.backup_storage, Some(storage));
+        assert_eq!(merged.replicas_per_cell, Some(3));
+    }
+
+    #[test]
+    fn empty_resources_do_not_erase_those_of_the_level_above() {
+        let farther =
+            StatelessSpec { resources: Some(crate::resolver::defaults::ETCD.into()), ..StatelessSpec::default() };
+        let nearer = StatelessSpec { resources: Some(ResourceRequirements::default()), ..StatelessSpec::default() };
+        assert_eq!(farther.clone().overlaid_with(&nearer).resources, farther.resources);
+    }
+}

@@ -1,0 +1,364 @@
+//! One watch a kind: a cache in key order, and everybody who wants to hear of changes.
+//!
+//! kube's `watcher` does the listing, watching and resuming. Its reflector store is not used: it iterates in the order of a hash map, and
+//! it forgets what an object looked like before, which the generation predicate has to know. Its back-off is not used either: it begins
+//! anew with every `Init`, which comes before every attempt to list, so that it never grows while the API server is away.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures::{StreamExt, future::BoxFuture};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    runtime::watcher::{self, Event},
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::watch, time::Instant};
+
+use super::{Backoff, ObjectKey};
+use crate::observability::export::with_sources;
+
+/// What a kind has to be able to do to be watched. Every kube resource with a static type can.
+pub trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+impl<K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
+
+/// Which changes of the primary object wake a controller.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// All, those of the status included.
+    Any,
+    /// Those that changed `metadata.generation` (the spec, or the beginning of a deletion), and comings and goings.
+    GenerationChanged,
+}
+
+/// One object came (no `old`), changed, or went (no `new`).
+#[derive(Clone, Debug)]
+pub struct Change<K> {
+    /// Whose change it is.
+    pub key: ObjectKey,
+    /// Before.
+    pub old: Option<Arc<K>>,
+    /// After.
+    pub new: Option<Arc<K>>,
+}
+
+impl<K> Change<K> {
+    /// The object as it is, or as it last was.
+    pub fn object(&self) -> Option<&Arc<K>> {
+        self.new.as_ref().or(self.old.as_ref())
+    }
+}
+
+impl<K: Resource> Change<K> {
+    /// Whether a trigger lets this change pass.
+    pub fn passes(&self, trigger: Trigger) -> bool {
+        match (trigger, &self.old, &self.new) {
+            (Trigger::GenerationChanged, Some(old), Some(new)) => old.meta().generation != new.meta().generation,
+            _ => true,
+        }
+    }
+}
+
+/// A cache of all objects of a kind, in key order. Cheap to clone; it follows the API server.
+#[derive(Debug)]
+pub struct Store<K>(Arc<Inner<K>>);
+
+#[derive(Debug)]
+struct Inner<K> {
+    objects: RwLock<BTreeMap<ObjectKey, Arc<K>>>,
+    synced: watch::Sender<bool>,
+}
+
+impl<K> Clone for Store<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K> Default for Store<K> {
+    fn default() -> Self {
+        Self(Arc::new(Inner { objects: RwLock::default(), synced: watch::Sender::new(false) }))
+    }
+}
+
+impl<K: Resource> Store<K> {
+    /// A store that holds these objects and follows nobody: for tests of what reads stores.
+    pub fn holding(objects: impl IntoIterator<Item = K>) -> Self {
+        let store = Self::default();
+        for object in objects {
+            store.write().insert(ObjectKey::of(&object), Arc::new(object));
+        }
+        store.0.synced.send_replace(true);
+        store
+    }
+
+    /// One object.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.read().get(key).cloned()
+    }
+
+    /// All objects of a namespace, in the order of their names.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.filtered(|object| object.meta().namespace.as_deref().unwrap_or_default() == namespace)
+    }
+
+    /// The objects that the object with this uid controls, in key order.
+    pub fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
+        self.filtered(|object| {
+            object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+        })
+    }
+
+    /// The objects that a predicate likes, in key order.
+    pub fn filtered(&self, predicate: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        self.read().values().filter(|object| predicate(object)).cloned().collect()
+    }
+
+    /// All objects in key order.
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.filtered(|_| true)
+    }
+
+    /// Whether the first list is in.
+    pub fn synced(&self) -> bool {
+        *self.0.synced.borrow()
+    }
+
+    /// Waits until the first list is in.
+    pub async fn wait_until_synced(&self) {
+        // The sender lives in the store itself.
+        let _ = self.0.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<ObjectKey, Arc<K>>> {
+        self.0.objects.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<ObjectKey, Arc<K>>> {
+        self.0.objects.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over one object; the change is nothing when the version is the known one.
+    fn apply(&self, object: K) -> Option<Change<K>> {
+        let key = ObjectKey::of(&object);
+        let new = Arc::new(object);
+        let old = self.write().insert(key.clone(), new.clone());
+        let known = old.as_ref().is_some_and(|old| {
+            old.meta().resource_version.is_some()
+                && old.meta().resource_version == new.meta().resource_version
+                && old.uid() == new.uid()
+        });
+        (!known).then_some(Change { key, old, new: Some(new) })
+    }
+
+    fn delete(&self, key: &ObjectKey) -> Option<Change<K>> {
+        let old = self.write().remove(key)?;
+        Some(Change { key: key.clone(), old: Some(old), new: None })
+    }
+
+    /// Takes over a whole list: what is not in it is gone.
+    fn replace(&self, objects: Vec<K>) -> Vec<Change<K>> {
+        let listed: std::collections::BTreeSet<ObjectKey> = objects.iter().map(ObjectKey::of).collect();
+        let gone: Vec<ObjectKey> = self.read().keys().filter(|key| !listed.contains(key)).cloned().collect();
+        let mut changes: Vec<_> = gone.iter().filter_map(|key| self.delete(key)).collect();
+        let mut objects = objects;
+        objects.sort_by_key(ObjectKey::of);
+        changes.extend(objects.into_iter().filter_map(|object| self.apply(object)));
+        changes
+    }
+}
+
+type Listener<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
+
+/// The watch of one kind, before it runs.
+pub(super) struct KindWatch<K> {
+    pub store: Store<K>,
+    pub listeners: Vec<Listener<K>>,
+    pub label_selector: Option<String>,
+}
+
+impl<K> Default for KindWatch<K> {
+    fn default() -> Self {
+        Self { store: Store::default(), listeners: Vec::new(), label_selector: None }
+    }
+}
+
+/// A [`KindWatch`] of any kind.
+pub(super) trait AnyWatch: Send {
+    fn as_any(&mut self) -> &mut dyn std::any::Any;
+    fn wait_until_synced(&self) -> BoxFuture<'static, ()>;
+    fn run(self: Box<Self>, client: Client) -> BoxFuture<'static, ()>;
+}
+
+impl<K: Watched> AnyWatch for KindWatch<K> {
+    fn as_any(&mut self) -> &mut dyn std::any::Any {
+        self
+    }
+
+    fn wait_until_synced(&self) -> BoxFuture<'static, ()> {
+        let store = self.store.clone();
+        Box::pin(async move { store.wait_until_synced().await })
+    }
+
+    fn run(self: Box<Self>, client: Client) -> BoxFuture<'static, ()> {
+        Box::pin(self.follow(client))
+    }
+}
+
+impl<K: Watched> KindWatch<K> {
+    async fn follow(self: Box<Self>, client: Client) {
+        let kind = K::kind(&());
+        let mut config = watcher::Config::default();
+        if let Some(selector) = &self.label_selector {
+            config = config.labels(selector);
+        }
+        let events = watcher::watcher(Api::<K>::all(client), config);
+        let mut events = std::pin::pin!(events);
+        let mut listed = Vec::new();
+        let mut backoff = WatchBackoff::default();
+        while let Some(event) = events.next().await {
+            let changes = match event {
+                // Comes before an attempt to list: no sign of life.
+                Ok(Event::Init) => {
+                    listed.clear();
+                    continue;
+                }
+                Ok(Event::InitApply(object)) => {
+                    listed.push(object);
+                    continue;
+                }
+                Ok(Event::InitDone) => {
+                    let changes = self.store.replace(std::mem::take(&mut listed));
+                    self.store.0.synced.send_replace(true);
+                    changes
+                }
+                Ok(Event::Apply(object)) => self.store.apply(object).into_iter().collect(),
+                Ok(Event::Delete(object)) => self.store.delete(&ObjectKey::of(&object)).into_iter().collect(),
+                Err(error) => {
+                    let (delay, first) = backoff.failed(Instant::now());
+                    if first {
+                        let error = with_sources(&error);
+                        tracing::warn!(kind = %kind, error = %error, "watch failed; it is tried again until it works");
+                    }
+                    tokio::time::sleep(delay).await;
+                    continue;
+                }
+            };
+            if backoff.worked() {
+                tracing::info!(kind = %kind, "watch works again");
+            }
+            for change in &changes {
+                for listener in &self.listeners {
+                    listener(change);
+                }
+            }
+        }
+    }
+}
+
+/// How long a failed watch waits: twice as long each time.
+#[derive(Debug, Default)]
+struct WatchBackoff {
+    failures: u32,
+    last: Option<Instant>,
+}
+
+impl WatchBackoff {
+    const FIRST: Duration = Duration::from_millis(800);
+    const MAX: Duration = Duration::from_secs(30);
+    /// A failure this long after the last one is a new one. (A quiet watch that works says nothing.)
+    const RESET_AFTER: Duration = Duration::from_secs(120);
+
+    /// The delay, and whether this is the first failure since it worked.
+    fn failed(&mut self, now: Instant) -> (Duration, bool) {
+        if self.last.is_some_and(|last| now.duration_since(last) > Self::RESET_AFTER) {
+            self.failures = 0;
+        }
+        let delay = Backoff::new(Self::FIRST, Self::MAX).delay(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.last = Some(now);
+        (delay, self.failures == 1)
+    }
+
+    /// Whether it had failed before.
+    fn worked(&mut self) -> bool {
+        std::mem::take(&mut self.failures) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+
+    use super::*;
+
+    fn object(name: &str, version: &str, generation: i64) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name.into()),
+                namespace: Some("n".into()),
+                uid: Some(format!("uid-{name}")),
+                resource_version: Some(version.into()),
+                generation: Some(generation),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn names(changes: &[Change<ConfigMap>]) -> Vec<(String, bool, bool)> {
+        changes.iter().map(|c| (c.key.name.clone(), c.old.is_some(), c.new.is_some())).collect()
+    }
+
+    #[test]
+    fn a_new_list_tells_what_came_changed_and_went_in_between() {
+        let store = Store::default();
+        assert_eq!(
+            names(&store.replace(vec![object("b", "1", 1), object("a", "2", 1)])),
+            [("a".into(), false, true), ("b".into(), false, true)]
+        );
+        let changes = store.replace(vec![object("c", "5", 1), object("b", "1", 1), object("d", "6", 1)]);
+        assert_eq!(names(&changes), [("a".into(), true, false), ("c".into(), false, true), ("d".into(), false, true)]);
+        assert_eq!(names(&store.replace(vec![object("b", "9", 1)]))[2], ("b".into(), true, true));
+    }
+
+    #[test]
+    fn only_a_change_of_the_spec_passes_the_generation_trigger() {
+        let store = Store::default();
+        let came = store.apply(object("a", "1", 1)).unwrap();
+        let status = store.apply(object("a", "2", 1)).unwrap();
+        let spec = store.apply(object("a", "3", 2)).unwrap();
+        let went = store.delete(&ObjectKey::new("n", "a")).unwrap();
+        let passes: Vec<_> = [&came, &status, &spec, &went].map(|c| c.passes(Trigger::GenerationChanged)).into();
+        assert_eq!(passes, [true, false, true, true]);
+        assert!(status.passes(Trigger::Any));
+        assert!(store.delete(&ObjectKey::new("n", "a")).is_none());
+    }
+
+    #[test]
+    fn a_version_that_is_known_is_no_change() {
+        let store = Store::default();
+        assert!(store.apply(object("a", "1", 1)).is_some());
+        assert!(store.apply(object("a", "1", 1)).is_none());
+        let mut reborn = object("a", "1", 1);
+        reborn.metadata.uid = Some("another".into());
+        assert!(store.apply(reborn).is_some());
+    }
+
+    #[test]
+    fn a_watch_waits_longer_each_time_and_is_told_of_once() {
+        let now = Instant::now();
+        let mut backoff = WatchBackoff::default();
+        let failures: Vec<_> =
+            (0..7).map(|_| backoff.failed(now)).map(|(delay, first)| (delay.as_millis(), first)).collect();
+        let delays = [800, 1600, 3200, 6400, 12800, 25600, 30000];
+        assert_eq!(failures, delays.into_iter().enumerate().map(|(n, delay)| (delay, n == 0)).collect::<Vec<_>>());
+        assert!(backoff.worked() && !backoff.worked());
+        assert_eq!(backoff.failed(now), (WatchBackoff::FIRST, true));
+        assert_eq!(backoff.failed(now + Duration::from_secs(121)), (WatchBackoff::FIRST, true));
+    }
+}
