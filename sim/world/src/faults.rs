@@ -1,0 +1,346 @@
+//! The faults of a world by name: what a scenario may ask for, with which parameters.
+//!
+//! Each fault becomes rules of the part that it befalls (so far: of the network); a [`Healer`] takes them back.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sim_net::{Effect, FaultId, Match, Network, Rule};
+
+/// The client and the peer port of etcd.
+const ETCD_PORTS: [u16; 2] = [2379, 2380];
+/// The OTLP ports of the Collector.
+const OTLP_PORTS: [u16; 2] = [4317, 4318];
+
+/// The host from which a world is watched; no fault by name befalls it.
+pub const OBSERVER: &str = "scenario";
+
+/// One parameter of a fault, for `check` and documentation.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name in a scenario.
+    pub name: &'static str,
+    /// What it may be, in words.
+    pub takes: &'static str,
+    /// What it is when left out; `None`: it must be given.
+    pub default: Option<&'static str>,
+}
+
+/// A fault that a scenario can ask for by name.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct FaultKind {
+    /// Its name in a scenario.
+    pub name: &'static str,
+    /// What it does, in one sentence.
+    pub summary: &'static str,
+    /// Its parameters.
+    pub parameters: &'static [Parameter],
+}
+
+const HOW: Parameter = Parameter {
+    name: "how",
+    takes: "refuse | black-hole | reset | delay (fixed, e.g. 200ms) | delay range (e.g. 50ms..2s)",
+    default: Some("refuse"),
+};
+
+/// Every fault there is.
+pub const FAULTS: &[FaultKind] = &[
+    FaultKind {
+        name: "etcd-unavailable",
+        summary: "connections to etcd's client and peer ports fail: those of clients, of peers and of probes",
+        parameters: &[
+            Parameter { name: "members", takes: "all | a member's number | a list of numbers", default: Some("all") },
+            HOW,
+        ],
+    },
+    FaultKind {
+        name: "collector-unavailable",
+        summary: "connections to the Collector's OTLP ports fail",
+        parameters: &[HOW],
+    },
+    FaultKind {
+        name: "pods-not-ready",
+        summary: "the kubelet finds every readiness probe of the matching pods failing",
+        parameters: &[Parameter {
+            name: "select",
+            takes: "a label selector, e.g. app.kubernetes.io/component=shard-pool",
+            default: None,
+        }],
+    },
+    FaultKind {
+        name: "link",
+        summary: "connections from some hosts to others fail",
+        parameters: &[
+            Parameter { name: "from", takes: "host name, * at its end for a prefix", default: Some("*") },
+            Parameter { name: "to", takes: "host name, * at its end for a prefix", default: Some("*") },
+            Parameter { name: "port", takes: "a port", default: Some("every port") },
+            HOW,
+        ],
+    },
+];
+
+/// A fault with its parameters, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Rules for the network.
+    Network(Vec<Rule>),
+    /// Readiness probes of pods with these labels fail.
+    PodsNotReady(Vec<(String, String)>),
+}
+
+/// Why a fault cannot be had so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultError {
+    /// No fault of that name.
+    #[error("there is no fault \"{0}\"")]
+    Unknown(String),
+    /// The fault has no parameter of that name.
+    #[error("the fault {fault} has no parameter \"{name}\"; it has {known}")]
+    UnknownParameter {
+        /// The fault.
+        fault: &'static str,
+        /// What was given.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A parameter has a value that it cannot have, or none.
+    #[error("the parameter {name} of {fault} must be {takes}, not {got}")]
+    BadParameter {
+        /// The fault.
+        fault: &'static str,
+        /// The parameter.
+        name: &'static str,
+        /// What it takes.
+        takes: &'static str,
+        /// What was given.
+        got: String,
+    },
+}
+
+/// Understands a fault. Nothing happens yet.
+///
+/// ```
+/// use serde_json::json;
+/// use sim_world::faults::{parse, Fault};
+/// let fault = parse("etcd-unavailable", &[("members".into(), json!("all"))]).unwrap();
+/// assert!(matches!(fault, Fault::Network(rules) if rules.len() == 2));
+/// assert!(parse("etcd-unavailable", &[("how".into(), json!("gently"))]).is_err());
+/// ```
+pub fn parse(name: &str, parameters: &[(String, Value)]) -> Result<Fault, FaultError> {
+    let kind = FAULTS.iter().find(|fault| fault.name == name).ok_or_else(|| FaultError::Unknown(name.to_owned()))?;
+    for (given, _) in parameters {
+        if !kind.parameters.iter().any(|parameter| parameter.name == given) {
+            let known: Vec<_> = kind.parameters.iter().map(|parameter| parameter.name).collect();
+            return Err(FaultError::UnknownParameter {
+                fault: kind.name,
+                name: given.clone(),
+                known: known.join(", "),
+            });
+        }
+    }
+    let asked = Asked { kind, parameters };
+    match kind.name {
+        "etcd-unavailable" => {
+            let (to, effect) = (asked.members()?, asked.effect()?);
+            Ok(Fault::Network(to_ports(&to, &ETCD_PORTS, &effect)))
+        }
+        "collector-unavailable" => {
+            let to = Match::Prefix("pod/multigres-operator/otel-collector-".to_owned());
+            Ok(Fault::Network(to_ports(&to, &OTLP_PORTS, &asked.effect()?)))
+        }
+        "pods-not-ready" => Ok(Fault::PodsNotReady(asked.selector()?)),
+        _ => Ok(Fault::Network(vec![Rule {
+            from: asked.hosts("from")?,
+            to: asked.hosts("to")?,
+            port: asked.port()?,
+            effect: asked.effect()?,
+        }])),
+    }
+}
+
+/// Everybody but whoever watches the world: what a scenario asks must not depend on what it breaks.
+fn everybody() -> Match {
+    Match::Not(Box::new(Match::Name(OBSERVER.to_owned())))
+}
+
+fn to_ports(to: &Match, ports: &[u16], effect: &Effect) -> Vec<Rule> {
+    ports
+        .iter()
+        .map(|port| Rule { from: everybody(), to: to.clone(), port: Some(*port), effect: effect.clone() })
+        .collect()
+}
+
+struct Asked<'a> {
+    kind: &'static FaultKind,
+    parameters: &'a [(String, Value)],
+}
+
+impl Asked<'_> {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.parameters.iter().find(|(given, _)| given == name).map(|(_, value)| value)
+    }
+
+    fn bad(&self, name: &str) -> FaultError {
+        let parameter = self.kind.parameters.iter().find(|parameter| parameter.name == name).expect("declared above");
+        let got = self.value(name).map_or_else(|| "left out".to_owned(), ToString::to_string);
+        FaultError::BadParameter { fault: self.kind.name, name: parameter.name, takes: parameter.takes, got }
+    }
+
+    fn text(&self, name: &str, default: &str) -> Result<String, FaultError> {
+        match self.value(name) {
+            None => Ok(default.to_owned()),
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(_) => Err(self.bad(name)),
+        }
+    }
+
+    fn effect(&self) -> Result<Effect, FaultError> {
+        let text = self.text("how", "refuse")?;
+        let delay = |min: &str, max: &str| {
+            let (min, max) = (duration(min)?, duration(max)?);
+            (min <= max && max <= Duration::from_secs(3_600)).then_some(Effect::Delay { min, max })
+        };
+        match text.as_str() {
+            "refuse" => Some(Effect::Refuse),
+            "black-hole" => Some(Effect::BlackHole),
+            "reset" => Some(Effect::Reset),
+            other => match other.split_once("..") {
+                Some((min, max)) => delay(min, max),
+                None => delay(other, other),
+            },
+        }
+        .ok_or_else(|| self.bad("how"))
+    }
+
+    fn members(&self) -> Result<Match, FaultError> {
+        let member = |value: &Value| {
+            let number = value.as_u64().filter(|number| *number < 100)?;
+            Some(Match::Suffix(format!("-{number}")))
+        };
+        match self.value("members") {
+            None => Ok(Match::Any),
+            Some(Value::String(all)) if all == "all" => Ok(Match::Any),
+            Some(Value::Array(list)) if !list.is_empty() => {
+                list.iter().map(member).collect::<Option<_>>().map(Match::OneOf).ok_or_else(|| self.bad("members"))
+            }
+            Some(one) => member(one).ok_or_else(|| self.bad("members")),
+        }
+    }
+
+    fn hosts(&self, name: &str) -> Result<Match, FaultError> {
+        let text = self.text(name, "*")?;
+        Ok(match text.strip_suffix('*') {
+            Some("") => everybody(),
+            Some(prefix) => Match::Prefix(prefix.to_owned()),
+            None => Match::Name(text),
+        })
+    }
+
+    fn port(&self) -> Result<Option<u16>, FaultError> {
+        match self.value("port") {
+            None => Ok(None),
+            Some(value) => match value.as_u64().and_then(|port| u16::try_from(port).ok()) {
+                Some(port @ 1..) => Ok(Some(port)),
+                _ => Err(self.bad("port")),
+            },
+        }
+    }
+
+    fn selector(&self) -> Result<Vec<(String, String)>, FaultError> {
+        let text = self.text("select", "")?;
+        let labels: Option<Vec<_>> = text
+            .split(',')
+            .map(|part| {
+                let (name, value) = part.trim().split_once('=')?;
+                (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+            })
+            .collect();
+        labels.ok_or_else(|| self.bad("select"))
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    sim_wire::duration::parse(text.trim()).ok()
+}
+
+/// Takes an injected fault back.
+#[derive(Debug)]
+pub struct Healer {
+    pub(crate) rules: Vec<FaultId>,
+    pub(crate) not_ready: Option<sim_kube::ReadinessFault>,
+}
+
+impl Healer {
+    /// Injects rules into a network.
+    pub(crate) fn network(network: &Network, rules: Vec<Rule>) -> Self {
+        Self { rules: rules.into_iter().map(|rule| network.inject(rule)).collect(), not_ready: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parsed(name: &str, parameters: Value) -> Result<Fault, FaultError> {
+        let parameters: Vec<_> =
+            parameters.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        parse(name, &parameters)
+    }
+
+    #[test]
+    fn every_fault_can_be_had_with_its_defaults_or_says_what_it_needs() {
+        for fault in FAULTS {
+            match parse(fault.name, &[]) {
+                Ok(_) => assert!(fault.parameters.iter().all(|parameter| parameter.default.is_some()), "{fault:?}"),
+                Err(FaultError::BadParameter { name, .. }) => {
+                    assert!(
+                        fault.parameters.iter().any(|parameter| parameter.name == name && parameter.default.is_none())
+                    );
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn etcd_can_lose_some_members_slowly() {
+        let Ok(Fault::Network(rules)) = parsed("etcd-unavailable", json!({"members": [0, 2], "how": "50ms..2s"}))
+        else {
+            panic!("a network fault");
+        };
+        assert!(rules.iter().any(|rule| rule.matches("x", "pod/default/minimal-global-topo-2", 2379)));
+        assert!(!rules.iter().any(|rule| rule.matches("x", "pod/default/minimal-global-topo-1", 2379)));
+        assert!(!rules.iter().any(|rule| rule.matches("x", "pod/default/minimal-global-topo-2", 2381)));
+        assert!(matches!(rules[0].effect, Effect::Delay { .. }));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_would_be_right() {
+        for (name, parameters, expected) in [
+            ("etcd-unavailible", json!({}), "there is no fault \"etcd-unavailible\""),
+            (
+                "etcd-unavailable",
+                json!({"member": "all"}),
+                "the fault etcd-unavailable has no parameter \"member\"; it has members, how",
+            ),
+            (
+                "etcd-unavailable",
+                json!({"members": -1}),
+                "the parameter members of etcd-unavailable must be all | a member's number | a list of numbers, not -1",
+            ),
+            (
+                "pods-not-ready",
+                json!({}),
+                "the parameter select of pods-not-ready must be a label selector, \
+                 e.g. app.kubernetes.io/component=shard-pool, not left out",
+            ),
+            ("link", json!({"port": 0}), "the parameter port of link must be a port, not 0"),
+        ] {
+            assert_eq!(parsed(name, parameters).unwrap_err().to_string(), expected);
+        }
+        assert!(parsed("link", json!({"how": "2s..1s"})).is_err());
+    }
+}
