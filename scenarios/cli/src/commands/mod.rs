@@ -1,0 +1,29 @@
+//! One file a command, or a few that only print.
+
+pub mod export;
+pub mod list;
+pub mod run;
+
+use std::{io::IsTerminal, path::Path};
+
+use scenario_report::terminal::Style;
+use scenario_runner::{Project, ProjectError};
+
+/// What a command ends with: an exit status, or one clear error.
+pub type Ended = Result<u8, Box<dyn std::error::Error>>;
+
+/// The project around the first path, or around the current folder.
+pub fn project(paths: &[std::path::PathBuf]) -> Result<Project, ProjectError> {
+    let here = Project::around(Path::new("."));
+    match (here, paths.first()) {
+        (Ok(project), _) => Ok(project),
+        (Err(_), Some(path)) if path.exists() => Project::around(path),
+        (Err(_), Some(path)) => Err(ProjectError::NoSuchPath(path.clone())),
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// Colours only on a terminal.
+pub fn style() -> Style {
+    Style { colour: std::io::stdout().is_terminal() }
+}

@@ -1,0 +1,112 @@
+//! `multigres-sim`: runs scenarios of a simulated world and judges their telemetry.
+//!
+//! Exit status: 0 everything held, 1 an expectation did not hold, 2 a scenario or the set-up is wrong.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+mod commands;
+
+/// Everything held.
+const EXIT_PASSED: u8 = 0;
+/// An expectation did not hold.
+const EXIT_FAILED: u8 = 1;
+/// A scenario or the set-up is wrong.
+const EXIT_WRONG: u8 = 2;
+
+/// Runs the Multigres operator in a simulated world, under virtual time, and asks its telemetry what scenarios expect.
+#[derive(Parser)]
+#[command(name = "multigres-sim", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run scenarios: a line each, and the story of each failure.
+    Run(RunArgs),
+    /// List scenarios with their summaries.
+    List(Selection),
+    /// Check scenario files without running them.
+    Check(Selection),
+    /// List the faults that a scenario can ask for, with their parameters.
+    Faults,
+    /// Print the JSON Schema of scenario files, for editors.
+    Schema,
+    /// Run one scenario and write what Prometheus scraped in it as another tool's input.
+    Export(ExportArgs),
+}
+
+/// Which scenarios.
+#[derive(Args)]
+struct Selection {
+    /// Scenario files or folders; all of the project's scenarios where none is given.
+    paths: Vec<PathBuf>,
+    /// Only scenarios whose name (folder/file) contains this text.
+    #[arg(short = 'k', value_name = "PATTERN")]
+    pattern: Option<String>,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Run with this seed in place of the scenarios' own.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many worlds run side by side [default: one a core].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Write report.json into this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Start no further scenario once one has failed.
+    #[arg(long)]
+    fail_fast: bool,
+    /// Tell the story of passed scenarios too (as for a single file).
+    #[arg(long)]
+    story: bool,
+}
+
+#[derive(Args)]
+struct ExportArgs {
+    /// The scenario file.
+    scenario: PathBuf,
+    /// Run with this seed in place of the scenario's own.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What to write: a promtool unit test (rules.yaml, series.test.yaml) of the alerts that fired and were pending.
+    #[arg(long, value_enum, default_value = "promtool")]
+    format: Format,
+    /// The folder to write into.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Copy, Clone, clap::ValueEnum)]
+enum Format {
+    /// Input for `promtool test rules`.
+    Promtool,
+}
+
+fn main() -> ExitCode {
+    // A wrong command line is a wrong set-up too: clap's own exit status for it is 2.
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::List(selection) => commands::list::list(&selection),
+        Command::Check(selection) => commands::list::check(&selection),
+        Command::Faults => commands::list::faults(),
+        Command::Schema => commands::list::schema(),
+        Command::Export(args) => commands::export::export(&args),
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(wrong) => {
+            eprintln!("{}", wrong.to_string().trim_end());
+            ExitCode::from(EXIT_WRONG)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The real promtool referees: our rules, the operator's metrics, and the alerts of the outage.
+//!
+//! promtool is found by `PROMTOOL` or on the PATH. Where there is none the tests say SKIPPED; where `REQUIRE_BACKENDS`
+//! names it they fail.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use scenario_runner::{Options, Project, RunOutcome, promtool, run};
+
+/// Gauges whose names end in `_total` because the names are the original's; `check metrics` would have them otherwise.
+const NAMES_THAT_MUST_BE: [&str; 2] =
+    ["multigres_operator_cluster_cells_total", "multigres_operator_cluster_shards_total"];
+
+fn promtool_command() -> Option<Command> {
+    let program = env::var_os("PROMTOOL").map_or_else(|| PathBuf::from("promtool"), PathBuf::from);
+    let answers = Command::new(&program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if answers.is_ok_and(|status| status.success()) {
+        return Some(Command::new(program));
+    }
+    let required = env::var("REQUIRE_BACKENDS").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|backend| backend.trim() == "promtool"),
+        "REQUIRE_BACKENDS names promtool, but {} does not run",
+        program.display()
+    );
+    println!("SKIPPED: no promtool (set PROMTOOL to its path)");
+    None
+}
+
+fn project() -> Project {
+    Project::around(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn recorded(scenario: &str) -> RunOutcome {
+    let project = project();
+    let loaded = project.load(&project.root().join(scenario)).unwrap();
+    let outcome = run(&loaded, &Options { record: true, ..Options::default() });
+    assert_eq!(outcome.report.error, None);
+    outcome
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_rules_are_good_rules() {
+    let Some(mut promtool) = promtool_command() else { return };
+    let path = project().root().join("deploy/monitoring/prometheus-rules.yaml");
+    let objects = sim_kube::manifests::parse(&fs::read_to_string(path).unwrap()).unwrap();
+    let rule = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+    let file = folder("promtool-check-rules").join("rules.yaml");
+    // JSON is YAML.
+    fs::write(&file, rule["spec"].to_string()).unwrap();
+    let output = promtool.args(["check", "rules"]).arg(&file).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("7 rules found"), "{}", said(&output));
+}
+
+#[test]
+fn the_operators_metrics_are_good_metrics() {
+    let Some(mut promtool) = promtool_command() else { return };
+    let metrics = recorded("scenarios/metrics/operator-families.yaml").recording.unwrap().operator_metrics;
+    assert!(metrics.contains("multigres_operator_cluster_info"), "the operator answers");
+    let file = folder("promtool-check-metrics").join("metrics.txt");
+    fs::write(&file, metrics).unwrap();
+    let output = promtool.args(["check", "metrics"]).stdin(fs::File::open(&file).unwrap()).output().unwrap();
+    let text = said(&output);
+    let complaints: Vec<_> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .filter(|line| !NAMES_THAT_MUST_BE.iter().any(|name| line.starts_with(name) && line.contains("_total")))
+        .collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    // Where even those are accepted, the list above is out of date.
+    assert_eq!(text.lines().filter(|line| !line.trim().is_empty()).count(), NAMES_THAT_MUST_BE.len(), "{text}");
+}
+
+#[test]
+fn the_outage_has_the_same_pending_and_firing_alerts() {
+    let Some(mut promtool) = promtool_command() else { return };
+    let outcome = recorded("scenarios/topology/etcd-unavailable.yaml");
+    let folder = folder("promtool-test-rules");
+    let files = promtool::unit_test(&outcome.recording.unwrap()).unwrap();
+    let test = &files.iter().find(|(name, _)| name == promtool::TEST_FILE).unwrap().1;
+    assert!(test.contains("alertname: MultigresClusterDegraded") && test.contains("exp_labels"), "something fires");
+    for (name, text) in &files {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    let output = promtool.args(["test", "rules"]).arg(folder.join(promtool::TEST_FILE)).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}

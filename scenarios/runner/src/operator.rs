@@ -1,0 +1,107 @@
+//! Our operator as a process of the world: the library that the binary runs, with the world as its surroundings.
+
+use std::{io, sync::Arc};
+
+use futures::future::BoxFuture;
+use multigres_operator::{
+    config::{Config, Invocation, USAGE, VERSION},
+    host::{self, BoxedIo, BoxedListener, Connector},
+};
+use sim_kube::Exit;
+use sim_net::Listener;
+use sim_world::process::Context;
+
+/// The repository of the operator's image in `deploy/operator`.
+pub const IMAGE: &str = "multigres/multigres-operator";
+
+/// Where the API server is, seen from a pod.
+const API_SERVER: &str = "http://kubernetes.default.svc:443";
+
+/// The exit code of an operator that gives up.
+const EXIT_FAILURE: i32 = 1;
+
+/// Runs the operator in a container of the world until it ends.
+pub async fn run(context: Context) -> Exit {
+    let log = context.log.clone();
+    let (request, shutdown) = host::Shutdown::pair();
+    let mut stop = context.stop.clone();
+    let asked = sim_clock::spawn("operator signal", async move {
+        stop.wait().await;
+        request.request();
+        // The request must outlive whoever waits for it.
+        std::future::pending::<()>().await;
+    });
+    let ended = run_until(context, shutdown).await;
+    asked.abort();
+    match ended {
+        Ok(()) => Exit { code: 0, message: String::new() },
+        Err((code, message)) => {
+            log(&message);
+            Exit { code, message }
+        }
+    }
+}
+
+async fn run_until(context: Context, shutdown: host::Shutdown) -> Result<(), (i32, String)> {
+    let url = API_SERVER.parse().map_err(|error| (EXIT_FAILURE, format!("{API_SERVER}: {error}")))?;
+    let host = surroundings(&context, kube::Config::new(url), shutdown);
+    match Config::parse(&host.args, &host.env).map_err(|error| (i32::from(error.exit_code()), error.to_string()))? {
+        Invocation::Run(config) => {
+            multigres_operator::run(host, *config).await.map_err(|error| (EXIT_FAILURE, error.to_string()))
+        }
+        Invocation::Version => Err((0, VERSION.to_owned())),
+        Invocation::Help => Err((0, USAGE.to_owned())),
+    }
+}
+
+fn surroundings(context: &Context, kube_config: kube::Config, shutdown: host::Shutdown) -> host::Host {
+    let (out, inbound) = (context.host.clone(), context.host.clone());
+    let connect = move |uri: http::Uri| -> BoxFuture<'static, io::Result<BoxedIo>> {
+        let out = out.clone();
+        Box::pin(async move {
+            let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+            let target = format!("{}:{port}", uri.host().unwrap_or_default());
+            out.connect(&target).await.map(|stream| Box::new(stream) as BoxedIo)
+        })
+    };
+    let listen = move |port: u16| -> BoxFuture<'static, io::Result<BoxedListener>> {
+        let listener = inbound.listen(port).map(|listener| Box::new(WorldListener(listener)) as BoxedListener);
+        Box::pin(async move { listener })
+    };
+    let log = context.log.clone();
+    host::Host {
+        kube_config,
+        connector: Connector::new(connect),
+        listen: Arc::new(listen),
+        env: context.env.iter().cloned().collect(),
+        args: context.args.clone(),
+        files: Arc::new(WorldFiles(context.files.clone())),
+        shutdown,
+        log_writer: Arc::new(move |line| log(line)),
+        resident_memory_bytes: None,
+    }
+}
+
+struct WorldListener(Listener);
+
+impl host::Listener for WorldListener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxedIo>> {
+        Box::pin(async { self.0.accept().await.map(|(stream, _)| Box::new(stream) as BoxedIo) })
+    }
+
+    fn answers_changed(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let changer = self.0.changer();
+        Arc::new(move || changer.changed())
+    }
+}
+
+struct WorldFiles(sim_kube::Files);
+
+impl host::Files for WorldFiles {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.0
+            .read(path)
+            .map(|bytes| bytes.to_vec())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{path}: no such file")))
+    }
+}

@@ -1,0 +1,26 @@
+//! Every scenario file is a test of its own, named by its path: `cargo test topology/etcd-unavailable`.
+
+use std::{path::Path, process::ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use scenario_report::terminal::{Style, story};
+use scenario_runner::{Options, Project, run};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let project = Project::around(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("the crate lies in its project");
+    let paths = project.discover(&[], None).expect("the project has scenarios");
+    // The variable that updates insta's snapshots updates reviewed outputs of scenarios too.
+    let accept_golden = std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always");
+    let trials = paths.into_iter().map(|path| {
+        let project = project.clone();
+        let id = project.id(&path);
+        Trial::test(id, move || {
+            let loaded = project.load(&path).map_err(|error| Failed::from(error.to_string()))?;
+            let options = Options { accept_golden, ..Options::default() };
+            let report = run(&loaded, &options).report;
+            if report.passed() { Ok(()) } else { Err(Failed::from(story(&report, Style::PLAIN))) }
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
