@@ -11,6 +11,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::SystemTime,
 };
 
 use futures::future::BoxFuture;
@@ -19,10 +20,9 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::watch,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::signal::Signal;
 
 /// A byte stream in both directions.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -176,44 +176,48 @@ pub type LogWriter = Arc<dyn Fn(&str) + Send + Sync>;
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let (handle, mut shutdown) = multigres_operator::host::Shutdown::pair();
+/// let (handle, shutdown) = multigres_operator::host::Shutdown::pair();
 /// assert!(!shutdown.requested());
 /// handle.request();
 /// shutdown.wait().await;
 /// # });
 /// ```
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown(Signal);
 
 /// The other end of a [`Shutdown`]. Dropping it without a request asks for nothing.
 #[derive(Clone, Debug)]
-pub struct ShutdownHandle(watch::Sender<bool>);
+pub struct ShutdownHandle(Signal);
 
 impl Shutdown {
     /// A shutdown and the handle that requests it.
     pub fn pair() -> (ShutdownHandle, Shutdown) {
-        let (sender, receiver) = watch::channel(false);
-        (ShutdownHandle(sender), Shutdown(receiver))
+        let signal = Signal::default();
+        (ShutdownHandle(signal.clone()), Shutdown(signal))
     }
 
     /// Whether the end was requested.
     pub fn requested(&self) -> bool {
-        *self.0.borrow()
+        self.0.given()
     }
 
     /// Waits until the end is requested; forever when it never is.
-    pub async fn wait(&mut self) {
-        if self.0.wait_for(|requested| *requested).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    pub async fn wait(&self) {
+        self.0.wait().await;
     }
 }
 
 impl ShutdownHandle {
     /// Requests the graceful end.
     pub fn request(&self) {
-        self.0.send_replace(true);
+        self.0.give();
     }
+}
+
+/// The present time for time stamps.
+#[allow(clippy::disallowed_methods, reason = "whoever runs the operator controls the system's clock from outside")]
+pub(crate) fn system_time() -> SystemTime {
+    SystemTime::now()
 }
 
 /// What the operator needs from its surroundings.

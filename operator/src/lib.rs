@@ -42,6 +42,7 @@ pub mod runtime;
 pub mod topology;
 
 mod run;
+mod signal;
 #[cfg(test)]
 mod testing;
 

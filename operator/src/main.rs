@@ -17,6 +17,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+#[allow(clippy::disallowed_methods, reason = "here the environment comes in")]
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let env = std::env::vars_os()
@@ -82,6 +83,7 @@ fn request_on_signals(handle: ShutdownHandle) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
         tokio::select! {
+            biased;
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -22,7 +22,7 @@ use crate::{
     config::Invocation,
     host::BoxedIo,
     runtime::{Action, Backoff, ControllerSpec, Reconciler, Request, Store, Trigger},
-    testing::{self, Body, Collector, Doors, Lines, Server, attributes, full, host, in_runtime},
+    testing::{self, Body, Collector, Doors, Lines, Server, attributes, full, hex, host, in_runtime},
 };
 
 /// Knows one ConfigMap, watches without news, and answers patches with a status.
@@ -160,10 +160,6 @@ fn run_once(patch_status: u16) -> Ran {
         let lines = lines.lock().unwrap().clone();
         Ran { collector, api, lines, metrics, open_metrics, ready: [before, after] }
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     convert::Infallible,
+    fmt::Write,
     io,
     sync::{Arc, Mutex},
 };
@@ -23,6 +24,14 @@ use crate::host::{BoxedIo, BoxedListener, Connector, Host, Listener, NoFiles, Sh
 
 /// Log lines as they were written.
 pub type Lines = Arc<Mutex<Vec<Value>>>;
+
+/// Bytes as lines and spans show ids.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
 
 /// A host on which nothing listens and from which nothing is reached but through `connector`.
 pub fn host(connector: Connector, lines: &Lines) -> (ShutdownHandle, Host) {

@@ -10,6 +10,7 @@ use super::common::{
 };
 
 /// One failure domain, as the cluster's controller resolved it.
+#[allow(clippy::duplicated_attributes, reason = "two columns may have the same type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "multigres.com",

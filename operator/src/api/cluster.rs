@@ -15,6 +15,7 @@ use super::common::{
 };
 
 /// A sharded Postgres: its cells, its databases, its topology server and its administration.
+#[allow(clippy::duplicated_attributes, reason = "two columns may have the same type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "multigres.com",

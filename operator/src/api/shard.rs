@@ -13,6 +13,7 @@ use super::common::{
 };
 
 /// A range of keys, as the table group's controller writes it.
+#[allow(clippy::duplicated_attributes, reason = "two columns may have the same type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "multigres.com",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{EtcdSpec, Phase, PvcDeletionPolicy, reported};
 
 /// An etcd cluster, as the cluster's controller resolved it.
+#[allow(clippy::duplicated_attributes, reason = "two columns may have the same type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "multigres.com",

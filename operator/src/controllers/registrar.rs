@@ -90,7 +90,7 @@ impl Registrar {
         let sentence = format!("Failed to register {} in topology: {error}", subject.noun);
         self.tools.events.warning(&*pass.object, "RegistrationFailed", sentence.clone());
         let unavailable = matches!(&error, Error::Topology(error) if error.is_unavailable());
-        if unavailable && self.is_first_contact(pass) {
+        if unavailable && Self::is_first_contact(pass) {
             record_failure(&error);
             return Ok(Action::RequeueAfter(FIRST_CONTACT_RETRY));
         }
@@ -98,7 +98,7 @@ impl Registrar {
         Err(error)
     }
 
-    fn is_first_contact<K: Written>(&self, pass: &Pass<K>) -> bool {
+    fn is_first_contact<K: Written>(pass: &Pass<K>) -> bool {
         let Some(created) = &pass.object.meta().creation_timestamp else { return true };
         now().duration_since(created.0).unsigned_abs() < FIRST_CONTACT_MAX
     }

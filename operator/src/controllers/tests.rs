@@ -250,8 +250,7 @@ impl World {
         let Self { api, tools, sending } = self;
         drop(tools);
         sending.unwrap().await.unwrap();
-        let events = api.objects().events.clone();
-        events
+        api.objects().events.clone()
     }
 
     fn phase<K: Resource<DynamicType = ()> + DeserializeOwned + serde::Serialize>(&self) -> String {

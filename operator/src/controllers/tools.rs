@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::jiff::Timestamp;
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::error::Error;
 use super::recent::Recent;
+use crate::host::system_time;
 use crate::labels;
 use crate::observability::{EventRecorder, Metrics, TraceOrigin, current_span_context, propagation, set_attribute};
 use crate::runtime::{ObjectKey, Store};
@@ -146,7 +146,7 @@ impl Tools {
             pass.changed = true;
             self.recent.remember(stored.clone());
             if let Some(noun) = noun {
-                self.events.normal(&*pass.object, "Applied", &format!("Applied {noun} {name}"));
+                self.events.normal(&*pass.object, "Applied", format!("Applied {noun} {name}"));
             }
         }
         Ok(stored)
@@ -169,7 +169,7 @@ impl Tools {
         let known = self.recent.newest(cache, &ObjectKey::of(&desired));
         let carried = match &known {
             Some(known) if known.spec() == desired.spec() => trace_annotations(known.annotations()),
-            _ => propagation::child_annotations(pass.object.annotations(), pass.root.as_ref(), SystemTime::now()),
+            _ => propagation::child_annotations(pass.object.annotations(), pass.root.as_ref(), system_time()),
         };
         desired.annotations_mut().extend(carried);
         self.apply(pass, cache, &desired, Some(noun)).await
@@ -186,7 +186,7 @@ impl Tools {
             Ok(_) => {
                 pass.changed = true;
                 let kind = K::kind(&());
-                self.events.normal(&*pass.object, "Deleted", &format!("Deleted orphaned {kind} {name}"));
+                self.events.normal(&*pass.object, "Deleted", format!("Deleted orphaned {kind} {name}"));
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
@@ -236,7 +236,7 @@ impl Tools {
         let (events, object) = (self.events.clone(), pass.object.clone());
         let (reason, what) = (reason.to_owned(), what.to_owned());
         move |error| {
-            events.warning(&*object, &reason, &format!("{what}: {error}"));
+            events.warning(&*object, &reason, format!("{what}: {error}"));
             error
         }
     }
@@ -251,7 +251,7 @@ impl Tools {
         if from != Some(to) {
             pass.changed = true;
             let from = from.map_or("", |phase| phase.as_str());
-            self.events.normal(&*pass.object, "PhaseChange", &format!("Transitioned from '{from}' to '{to}'"));
+            self.events.normal(&*pass.object, "PhaseChange", format!("Transitioned from '{from}' to '{to}'"));
         }
     }
 
@@ -267,7 +267,7 @@ pub fn origin<K: Resource>(object: Option<&K>, completed: bool) -> TraceOrigin {
     if completed {
         return propagation::remote(object.annotations()).map_or(TraceOrigin::Root, TraceOrigin::Link);
     }
-    propagation::origin(object.annotations(), SystemTime::now())
+    propagation::origin(object.annotations(), system_time())
 }
 
 /// The present time.
@@ -359,7 +359,7 @@ mod tests {
         let parent: propagation::TraceParent =
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
         let context = parent.span_context("");
-        cell.annotations_mut().extend(propagation::annotations(&context, SystemTime::now()));
+        cell.annotations_mut().extend(propagation::annotations(&context, system_time()));
         assert_eq!(origin(Some(&cell), false), TraceOrigin::Child(context.clone()));
         assert_eq!(origin(Some(&cell), true), TraceOrigin::Link(context));
     }

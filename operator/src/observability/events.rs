@@ -139,10 +139,10 @@ impl<K: Ord + Clone, V> Recent<K, V> {
         self.clock += 1;
         if let Some((used, _)) = self.entries.get(key) {
             self.uses.remove(used);
-        } else if self.entries.len() >= CORRELATION_ENTRIES_MAX {
-            if let Some((_, oldest)) = self.uses.pop_first() {
-                self.entries.remove(&oldest);
-            }
+        } else if self.entries.len() >= CORRELATION_ENTRIES_MAX
+            && let Some((_, oldest)) = self.uses.pop_first()
+        {
+            self.entries.remove(&oldest);
         }
         self.uses.insert(self.clock, key.clone());
         let entry = self.entries.entry(key.clone()).or_insert_with(|| (0, create()));

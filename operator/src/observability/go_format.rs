@@ -57,7 +57,7 @@ pub fn go_float(value: f64) -> String {
     let scientific = format!("{value:e}");
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
     let Ok(exponent) = exponent.parse::<i32>() else { return scientific };
-    if value != 0.0 && (exponent < -4 || exponent >= GO_EXPONENT_MIN) {
+    if value != 0.0 && !(-4..GO_EXPONENT_MIN).contains(&exponent) {
         let mut text = mantissa.to_owned();
         let sign = if exponent < 0 { '-' } else { '+' };
         let _ = write!(text, "e{sign}{:02}", exponent.abs());

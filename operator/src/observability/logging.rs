@@ -117,10 +117,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             _ => String::new(),
         };
         let mut rest: Vec<(String, Value)> = Vec::new();
-        if let Some(scope) = context.event_span(event) {
-            if let Some(inherited) = scope.extensions().get::<ScopeFields>() {
-                rest.extend(inherited.0.iter().cloned());
-            }
+        if let Some(scope) = context.event_span(event)
+            && let Some(inherited) = scope.extensions().get::<ScopeFields>()
+        {
+            rest.extend(inherited.0.iter().cloned());
         }
         let otel = OtelContext::current();
         let current = otel.span().span_context().clone();

@@ -3,12 +3,13 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use opentelemetry::{Context, trace::TraceContextExt};
 
 use super::registry::{Counter, Exemplar, Gauge, Histogram, Registry};
+use crate::host::system_time;
 
 /// Every family, ready to be written to.
 #[derive(Clone, Debug)]
@@ -324,7 +325,7 @@ pub(crate) fn current_exemplar() -> Option<Exemplar> {
 }
 
 pub(crate) fn now_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    system_time().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 #[cfg(test)]

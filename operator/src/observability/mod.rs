@@ -5,8 +5,14 @@
 //!
 //! - [`step`]: runs a future in a span of its own, times it, records its error (span status, `exception` event, `error.message`, one log
 //!   line with the ids of the failing span):
-//!   ```ignore
-//!   let deployment = step("Cell.ReconcileDeployment", async { self.apply(&cell).await }).await?;
+//!   ```
+//!   # async fn apply() -> Result<&'static str, kube::Error> { Ok("applied") }
+//!   # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//!   use multigres_operator::observability::step;
+//!   let deployment = step("Cell.ReconcileDeployment", async { apply().await }).await?;
+//!   # assert_eq!(deployment, "applied");
+//!   # Ok::<_, kube::Error>(())
+//!   # }).unwrap();
 //!   ```
 //! - [`set_attribute`]: an attribute on the span that is current; [`record_failure`]: an error on the current span that the caller handles.
 //! - `tracing::info!(message…)` and its siblings: one log line. Controller, object, `reconcileID`, `trace_id` and `span_id` are added.

@@ -152,10 +152,8 @@ pub fn child_annotations(
     let Some(current) = current else { return BTreeMap::new() };
     let mut handed = annotations(current, now);
     let same_trace = remote(from).is_some_and(|remote| remote.trace_id() == current.trace_id());
-    if let (true, Some(time)) = (same_trace, from.get(TRACEPARENT_TIME_ANNOTATION)) {
-        if !handed.is_empty() {
-            handed.insert(TRACEPARENT_TIME_ANNOTATION.to_owned(), time.clone());
-        }
+    if let (true, Some(time)) = (same_trace && !handed.is_empty(), from.get(TRACEPARENT_TIME_ANNOTATION)) {
+        handed.insert(TRACEPARENT_TIME_ANNOTATION.to_owned(), time.clone());
     }
     handed
 }

@@ -368,7 +368,7 @@ fn encode_family(out: &mut String, family: &Family, series: &SeriesMap, format: 
     for (values, series) in series {
         match series {
             Series::Value(value) => {
-                let _ = writeln!(out, "{}{} {}", family.name, label_set(family.labels, values, None), go_float(*value));
+                let _ = writeln!(out, "{}{} {}", family.name, label_set(family.labels, values), go_float(*value));
             }
             Series::Histogram(histogram) => encode_histogram(out, family, values, histogram, format),
         }
@@ -377,6 +377,9 @@ fn encode_family(out: &mut String, family: &Family, series: &SeriesMap, format: 
 
 fn encode_histogram(out: &mut String, family: &Family, values: &[String], histogram: &HistogramSeries, format: Format) {
     let mut cumulative = 0;
+    let labels = label_set(family.labels, values);
+    // The labels of a bucket go on from those of the series.
+    let open = labels.strip_suffix('}').map_or_else(|| "{".to_owned(), |labels| format!("{labels},"));
     let bounds = family.bounds.iter().copied().chain([f64::INFINITY]);
     for ((bound, count), exemplar) in bounds.zip(&histogram.counts).zip(&histogram.exemplars) {
         cumulative += count;
@@ -384,7 +387,7 @@ fn encode_histogram(out: &mut String, family: &Family, values: &[String], histog
             Format::Text => go_float(bound),
             Format::OpenMetrics => open_metrics_float(bound),
         };
-        let _ = write!(out, "{}_bucket{} {cumulative}", family.name, label_set(family.labels, values, Some(&le)));
+        let _ = write!(out, "{}_bucket{open}le=\"{le}\"}} {cumulative}", family.name);
         if let (Format::OpenMetrics, Some((value, exemplar))) = (format, exemplar) {
             let _ = write!(
                 out,
@@ -396,7 +399,6 @@ fn encode_histogram(out: &mut String, family: &Family, values: &[String], histog
         }
         out.push('\n');
     }
-    let labels = label_set(family.labels, values, None);
     let _ = writeln!(out, "{}_sum{labels} {}", family.name, go_float(histogram.sum));
     let _ = writeln!(out, "{}_count{labels} {cumulative}", family.name);
 }
@@ -407,12 +409,9 @@ fn open_metrics_float(value: f64) -> String {
     if value.is_finite() && !text.contains(['.', 'e']) { text + ".0" } else { text }
 }
 
-fn label_set(names: &[&str], values: &[String], le: Option<&str>) -> String {
-    let mut parts: Vec<String> =
+fn label_set(names: &[&str], values: &[String]) -> String {
+    let parts: Vec<String> =
         names.iter().zip(values).map(|(name, value)| format!("{name}=\"{}\"", escape(value, true))).collect();
-    if let Some(le) = le {
-        parts.push(format!("le=\"{le}\""));
-    }
     if parts.is_empty() { String::new() } else { format!("{{{}}}", parts.join(",")) }
 }
 

@@ -71,6 +71,8 @@ pub enum TraceOrigin {
 pub async fn step<T, E: Failure>(name: &'static str, future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let span = tracing::info_span!(target: SPAN_TARGET, "step", otel.name = name);
     let frame = Frame::of(&span);
+    // Steps stand in each other, and each layer around a future copies it.
+    let future = Box::pin(future);
     let body = async move {
         let result = future.await;
         match &result {
@@ -203,10 +205,15 @@ pub(crate) async fn reconcile_root<T>(
 }
 
 /// Runs one etcd call in a client span named after the RPC (`etcdserverpb.KV/Put`), with the attributes of the RPC and database
-/// semantic conventions. `outcome` reads the gRPC status code and the failure out of the result.
+/// semantic conventions. Its status and `rpc.grpc.status_code` come from the result, which is handed on.
 ///
-/// ```ignore
-/// etcd_call("Put", "minimal-global-topo.default.svc:2379", kv.put(request)).await
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use multigres_operator::observability::etcd_call;
+/// let put = async { Err::<(), _>(tonic::Status::unavailable("no leader")) };
+/// let result = etcd_call("Put", "minimal-global-topo.default.svc:2379", put).await;
+/// assert_eq!(result.unwrap_err().code(), tonic::Code::Unavailable);
+/// # });
 /// ```
 pub async fn etcd_call<T>(
     method: &'static str,

@@ -17,7 +17,7 @@ use crate::{
         span::{ReconcileScope, reconcile_root, succeeded},
         step,
     },
-    testing::{Collector, Lines, attributes, host, in_runtime},
+    testing::{Collector, Lines, attributes, hex, host, in_runtime},
 };
 
 fn config(batch: BatchConfig) -> TelemetryConfig {
@@ -98,7 +98,6 @@ fn a_failing_step_is_red_with_its_root_and_has_a_line_with_its_ids() {
         keys,
         ["cr.generation", "error.message", "error.type", "k8s.namespace", "k8s.resource.kind", "k8s.resource.name"]
     );
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let line = &lines[0];
     assert_eq!(
         (line["trace_id"].as_str(), line["span_id"].as_str()),
@@ -112,7 +111,7 @@ fn a_failing_step_is_red_with_its_root_and_has_a_line_with_its_ids() {
 fn a_root_hangs_where_its_origin_says() {
     let parent: TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
     let remote = parent.span_context("");
-    let (_, collector, _) = traced(|| async {
+    let ((), collector, _) = traced(|| async {
         reconcile_root(scope(), "Child", TraceOrigin::Child(remote.clone()), async {}).await;
         reconcile_root(scope(), "Link", TraceOrigin::Link(remote.clone()), async {}).await;
     });
@@ -149,7 +148,7 @@ fn an_etcd_call_is_a_client_span_below_its_step() {
 
 #[test]
 fn what_is_sent_says_who_sends_it_and_carries_the_headers() {
-    let (_, collector, _) = traced(|| reconcile_root(scope(), "A", TraceOrigin::Root, async {}));
+    let ((), collector, _) = traced(|| reconcile_root(scope(), "A", TraceOrigin::Root, async {}));
     let requests = collector.requests.lock().unwrap();
     let (parts, request) = &requests[0];
     assert_eq!((parts.method.as_str(), parts.uri.path()), ("POST", "/v1/traces"));
@@ -240,7 +239,7 @@ fn without_tracing_there_are_no_ids_and_no_spans() {
 
 #[test]
 fn an_error_that_a_step_lives_with_stays_on_that_step_and_on_no_other() {
-    let (_, collector, _) = traced(|| {
+    let ((), collector, _) = traced(|| {
         reconcile_root(scope(), "Root", TraceOrigin::Root, async {
             let outer = step("Outer", async {
                 record_failure(&Unavailable);

@@ -11,8 +11,8 @@ pub trait Overlay {
     fn overlaid_with(self, nearer: &Self) -> Self;
 }
 
-fn nearest<T: Clone>(farther: Option<T>, nearer: &Option<T>) -> Option<T> {
-    nearer.clone().or(farther)
+fn nearest<T: Clone>(farther: Option<T>, nearer: Option<&T>) -> Option<T> {
+    nearer.cloned().or(farther)
 }
 
 fn says_something(resources: &ResourceRequirements) -> bool {
@@ -22,15 +22,15 @@ fn says_something(resources: &ResourceRequirements) -> bool {
 /// Resources replace each other as a whole: half of a request from one place and half from another fits no machine.
 fn nearest_resources(
     farther: Option<ResourceRequirements>,
-    nearer: &Option<ResourceRequirements>,
+    nearer: Option<&ResourceRequirements>,
 ) -> Option<ResourceRequirements> {
-    nearer.clone().filter(says_something).or(farther)
+    nearer.filter(|resources| says_something(resources)).cloned().or(farther)
 }
 
-fn overlaid<T: Overlay + Clone>(farther: Option<T>, nearer: &Option<T>) -> Option<T> {
+fn overlaid<T: Overlay + Clone>(farther: Option<T>, nearer: Option<&T>) -> Option<T> {
     match (farther, nearer) {
         (Some(farther), Some(nearer)) => Some(farther.overlaid_with(nearer)),
-        (farther, nearer) => nearer.clone().or(farther),
+        (farther, nearer) => nearer.cloned().or(farther),
     }
 }
 
@@ -40,8 +40,8 @@ impl Overlay for StatelessSpec {
         self.pod_labels.extend(nearer.pod_labels.clone());
         Self {
             replicas: nearer.replicas.or(self.replicas),
-            resources: nearest_resources(self.resources, &nearer.resources),
-            affinity: nearest(self.affinity, &nearer.affinity),
+            resources: nearest_resources(self.resources, nearer.resources.as_ref()),
+            affinity: nearest(self.affinity, nearer.affinity.as_ref()),
             ..self
         }
     }
@@ -53,8 +53,8 @@ impl Overlay for MultiOrchSpec {
         self.pod_labels.extend(nearer.pod_labels.clone());
         Self {
             replicas: nearer.replicas.or(self.replicas),
-            resources: nearest_resources(self.resources, &nearer.resources),
-            affinity: nearest(self.affinity, &nearer.affinity),
+            resources: nearest_resources(self.resources, nearer.resources.as_ref()),
+            affinity: nearest(self.affinity, nearer.affinity.as_ref()),
             cells: if nearer.cells.is_empty() { self.cells } else { nearer.cells.clone() },
             ..self
         }
@@ -64,8 +64,8 @@ impl Overlay for MultiOrchSpec {
 impl Overlay for StorageSpec {
     fn overlaid_with(self, nearer: &Self) -> Self {
         Self {
-            size: nearest(self.size, &nearer.size),
-            class: nearest(self.class, &nearer.class),
+            size: nearest(self.size, nearer.size.as_ref()),
+            class: nearest(self.class, nearer.class.as_ref()),
             access_modes: if nearer.access_modes.is_empty() { self.access_modes } else { nearer.access_modes.clone() },
         }
     }
@@ -83,12 +83,12 @@ impl Overlay for PvcDeletionPolicy {
 impl Overlay for EtcdSpec {
     fn overlaid_with(self, nearer: &Self) -> Self {
         Self {
-            image: nearest(self.image, &nearer.image),
+            image: nearest(self.image, nearer.image.as_ref()),
             replicas: nearer.replicas.or(self.replicas),
-            storage: overlaid(self.storage, &nearer.storage),
-            resources: nearest_resources(self.resources, &nearer.resources),
-            root_path: nearest(self.root_path, &nearer.root_path),
-            pvc_deletion_policy: overlaid(self.pvc_deletion_policy, &nearer.pvc_deletion_policy),
+            storage: overlaid(self.storage, nearer.storage.as_ref()),
+            resources: nearest_resources(self.resources, nearer.resources.as_ref()),
+            root_path: nearest(self.root_path, nearer.root_path.as_ref()),
+            pvc_deletion_policy: overlaid(self.pvc_deletion_policy, nearer.pvc_deletion_policy.as_ref()),
         }
     }
 }
@@ -99,12 +99,12 @@ impl Overlay for PoolSpec {
             pool_type: nearer.pool_type.or(self.pool_type),
             cells: if nearer.cells.is_empty() { self.cells } else { nearer.cells.clone() },
             replicas_per_cell: nearer.replicas_per_cell.or(self.replicas_per_cell),
-            storage: overlaid(self.storage, &nearer.storage),
-            backup_storage: overlaid(self.backup_storage, &nearer.backup_storage),
-            postgres: nearest(self.postgres, &nearer.postgres),
-            multipooler: nearest(self.multipooler, &nearer.multipooler),
-            affinity: nearest(self.affinity, &nearer.affinity),
-            pvc_deletion_policy: overlaid(self.pvc_deletion_policy, &nearer.pvc_deletion_policy),
+            storage: overlaid(self.storage, nearer.storage.as_ref()),
+            backup_storage: overlaid(self.backup_storage, nearer.backup_storage.as_ref()),
+            postgres: nearest(self.postgres, nearer.postgres.as_ref()),
+            multipooler: nearest(self.multipooler, nearer.multipooler.as_ref()),
+            affinity: nearest(self.affinity, nearer.affinity.as_ref()),
+            pvc_deletion_policy: overlaid(self.pvc_deletion_policy, nearer.pvc_deletion_policy.as_ref()),
         }
     }
 }
@@ -120,7 +120,7 @@ pub fn pools(mut farther: Pools, nearer: &Pools) -> Pools {
 
 /// The policy for the level of `nearer`, seen from above through `farther`. `None` means that volumes stay.
 pub fn pvc_policy(nearer: Option<PvcDeletionPolicy>, farther: Option<PvcDeletionPolicy>) -> Option<PvcDeletionPolicy> {
-    overlaid(farther, &nearer).filter(|policy| *policy != PvcDeletionPolicy::default())
+    overlaid(farther, nearer.as_ref()).filter(|policy| *policy != PvcDeletionPolicy::default())
 }
 
 #[cfg(test)]

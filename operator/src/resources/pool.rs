@@ -176,7 +176,7 @@ impl PoolInCell<'_> {
         })
     }
 
-    fn mounts(&self, settings: &TelemetrySettings) -> Vec<VolumeMount> {
+    fn mounts(settings: &TelemetrySettings) -> Vec<VolumeMount> {
         let own = vec![
             mount(DATA_VOLUME, DATA_PATH),
             mount(BACKUP_VOLUME, BACKUP_PATH),
@@ -213,7 +213,7 @@ impl PoolInCell<'_> {
             resources: self.spec.multipooler.as_ref().and_then(|config| config.resources.clone()),
             restart_policy: Some("Always".to_owned()),
             security_context: Some(as_postgres()),
-            volume_mounts: Some(self.mounts(settings)),
+            volume_mounts: Some(Self::mounts(settings)),
             ..Container::default()
         };
         with_data_plane_probes(container, HTTP_PORT)
@@ -242,7 +242,7 @@ impl PoolInCell<'_> {
             env: Some(extended(vec![env("PGDATA", format!("{DATA_PATH}/pg_data"))], settings.env.iter().cloned())),
             resources: self.spec.postgres.as_ref().and_then(|config| config.resources.clone()),
             security_context: Some(as_postgres()),
-            volume_mounts: Some(extended(self.mounts(settings), [mount(HBA_VOLUME, HBA_PATH)])),
+            volume_mounts: Some(extended(Self::mounts(settings), [mount(HBA_VOLUME, HBA_PATH)])),
             liveness_probe: every(LIVENESS_PERIOD_SECONDS, tcp_socket(PGCTLD_PORT)),
             readiness_probe: every(READINESS_PERIOD_SECONDS, tcp_socket(PGCTLD_PORT)),
             ..Container::default()

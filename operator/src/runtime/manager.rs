@@ -56,7 +56,7 @@ impl Manager {
 
     /// Runs everything until the end is requested, and then until the running reconciles have ended (at most
     /// [`super::runner::STOP_WAIT_MAX`]). `health` becomes ready when every cache has its first list; only then are reconcilers called.
-    pub async fn run(self, mut shutdown: Shutdown, health: Health) {
+    pub async fn run(self, shutdown: Shutdown, health: Health) {
         let Self { client, telemetry, watches, controllers } = self;
         let synced: Vec<_> = watches.values().map(|watch| watch.wait_until_synced()).collect();
         let followers: Vec<_> =

@@ -6,17 +6,25 @@
 //!
 //! A controller implements [`Reconciler`] and is registered with a [`Manager`]:
 //!
-//! ```ignore
-//! let mut manager = Manager::new(client.clone(), telemetry.clone());
-//! let cells: Store<Cell> = manager.store();             // ordered cache over one watch
-//! manager
-//!     .controller::<Cell, _>(CellController { client, cells, events })
-//!     .on_primary(Trigger::GenerationChanged)           // or Trigger::Any
-//!     .owns::<Deployment>()                             // controller ownerReference -> key of the owner
-//!     .watches::<TopoServer>(|change| vec![…keys…])     // anything else -> keys
-//!     .register();
-//! manager.run(shutdown).await;
 //! ```
+//! use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+//! use multigres_operator::{api::cell::Cell, runtime::{Manager, ObjectKey, Reconciler, Store, Trigger}};
+//!
+//! fn register<R: Reconciler>(manager: &mut Manager, reconciler: impl FnOnce(Store<Cell>) -> R) {
+//!     // An ordered cache over one watch.
+//!     let cells: Store<Cell> = manager.store();
+//!     manager
+//!         .controller::<Cell, _>(reconciler(cells))
+//!         .on_primary(Trigger::GenerationChanged)
+//!         // Wakes the controller of a changed Deployment.
+//!         .owns::<Deployment>()
+//!         // Wakes whatever it says.
+//!         .watches::<ConfigMap>(|change| vec![ObjectKey::new(change.key.namespace.clone(), "zone-a")])
+//!         .register();
+//! }
+//! ```
+//!
+//! When everything is registered, [`Manager::run`] follows the watches and calls the reconcilers until the end is requested.
 //!
 //! The runner opens the root span (`Cell.Reconcile`), writes `reconcile started`, `reconcile complete` or `reconcile failed`, counts
 //! and times the reconcile, records its error on the root, catches its panic, and puts the key back with back-off. None of that is

@@ -200,7 +200,7 @@ impl<R: Reconciler> RunController for Runner<R> {
 }
 
 impl<R: Reconciler> Runner<R> {
-    async fn work(self: Box<Self>, telemetry: Telemetry, mut shutdown: Shutdown) {
+    async fn work(self: Box<Self>, telemetry: Telemetry, shutdown: Shutdown) {
         let spec = self.reconciler.spec();
         let mut running = JoinSet::new();
         loop {
@@ -307,7 +307,7 @@ fn reconcile_id() -> String {
     let mut bytes = RandomIdGenerator::default().new_trace_id().to_bytes();
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 

@@ -17,10 +17,10 @@ use kube::{
     runtime::watcher::{self, Event},
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use super::{Backoff, ObjectKey};
-use crate::observability::export::with_sources;
+use crate::{observability::export::with_sources, signal::Signal};
 
 /// What a kind has to be able to do to be watched. Every kube resource with a static type can.
 pub trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
@@ -70,7 +70,7 @@ pub struct Store<K>(Arc<Inner<K>>);
 #[derive(Debug)]
 struct Inner<K> {
     objects: RwLock<BTreeMap<ObjectKey, Arc<K>>>,
-    synced: watch::Sender<bool>,
+    synced: Signal,
 }
 
 impl<K> Clone for Store<K> {
@@ -81,7 +81,7 @@ impl<K> Clone for Store<K> {
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self(Arc::new(Inner { objects: RwLock::default(), synced: watch::Sender::new(false) }))
+        Self(Arc::new(Inner { objects: RwLock::default(), synced: Signal::default() }))
     }
 }
 
@@ -92,7 +92,7 @@ impl<K: Resource> Store<K> {
         for object in objects {
             store.write().insert(ObjectKey::of(&object), Arc::new(object));
         }
-        store.0.synced.send_replace(true);
+        store.0.synced.give();
         store
     }
 
@@ -125,13 +125,12 @@ impl<K: Resource> Store<K> {
 
     /// Whether the first list is in.
     pub fn synced(&self) -> bool {
-        *self.0.synced.borrow()
+        self.0.synced.given()
     }
 
     /// Waits until the first list is in.
     pub async fn wait_until_synced(&self) {
-        // The sender lives in the store itself.
-        let _ = self.0.synced.subscribe().wait_for(|synced| *synced).await;
+        self.0.synced.wait().await;
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<ObjectKey, Arc<K>>> {
@@ -233,7 +232,7 @@ impl<K: Watched> KindWatch<K> {
                 }
                 Ok(Event::InitDone) => {
                     let changes = self.store.replace(std::mem::take(&mut listed));
-                    self.store.0.synced.send_replace(true);
+                    self.store.0.synced.give();
                     changes
                 }
                 Ok(Event::Apply(object)) => self.store.apply(object).into_iter().collect(),

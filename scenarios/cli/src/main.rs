@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand};
 
 mod commands;
 
+/// A world allocates and frees small things all the time, each world on a thread of its own.
+#[global_allocator]
+static ALLOCATOR: sim_clock::allocator::MiMalloc = sim_clock::allocator::MiMalloc;
+
 /// Everything held.
 const EXIT_PASSED: u8 = 0;
 /// An expectation did not hold.

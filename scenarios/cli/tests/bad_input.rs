@@ -73,7 +73,7 @@ bad_input! {
     missing_fixture: "minimal.yaml" => "minimul.yaml";
     invalid_promql: "up{job=\"x\"}" => "rate(up{job=\"x\"})";
     invalid_traceql: "{ name = \"Cell.Reconcile\" }" => "{ name = }";
-    contradicting_windows: "resolved: 4m..5m" => "resolved: 1m..2m";
+    contradicting_windows: "resolved: 4m..5m" => "resolved: 30s..1m";
     empty_window: "firing: 2m..3m" => "firing: 3m..2m";
     unknown_fault: "etcd-unavailable" => "etcd-unavailible";
     bad_fault_parameter: "how: refuse" => "how: gently";

@@ -15,6 +15,7 @@ use scenario_runner::{Options, Project, RunOutcome, promtool, run};
 const NAMES_THAT_MUST_BE: [&str; 2] =
     ["multigres_operator_cluster_cells_total", "multigres_operator_cluster_shards_total"];
 
+#[allow(clippy::disallowed_methods, reason = "the machine's environment says where the program is")]
 fn promtool_command() -> Option<Command> {
     let program = env::var_os("PROMTOOL").map_or_else(|| PathBuf::from("promtool"), PathBuf::from);
     let answers = Command::new(&program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();

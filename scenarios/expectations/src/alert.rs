@@ -155,22 +155,22 @@ fn problems(pattern: &AlertPattern, life: &Life, interval: Duration, end: Durati
     let stretches = life.stretches(interval, end);
     let mut problems = Vec::new();
     let pending: Vec<Duration> = life.pending_at().into_iter().collect();
-    stage(&pattern.pending, "pending", &pending, &mut problems);
+    stage(pattern.pending.as_ref(), "pending", &pending, &mut problems);
     let starts: Vec<Duration> = stretches.iter().map(|(from, _)| *from).collect();
-    stage(&pattern.firing, "firing", &starts, &mut problems);
+    stage(pattern.firing.as_ref(), "firing", &starts, &mut problems);
     let ends: Vec<Duration> = stretches.iter().filter_map(|(_, to)| *to).collect();
-    if let Some(Spanned { value: StageWindow::In(_), .. }) = &pattern.resolved {
-        if let Some((from, None)) = stretches.last() {
-            problems.push(format!("fires since {} and is not resolved", format_duration(*from)));
-            return problems;
-        }
+    if let Some(Spanned { value: StageWindow::In(_), .. }) = &pattern.resolved
+        && let Some((from, None)) = stretches.last()
+    {
+        problems.push(format!("fires since {} and is not resolved", format_duration(*from)));
+        return problems;
     }
-    stage(&pattern.resolved, "resolved", &ends, &mut problems);
+    stage(pattern.resolved.as_ref(), "resolved", &ends, &mut problems);
     problems
 }
 
 /// Every beginning of a stage lies in its window, and there is one.
-fn stage(window: &Option<Spanned<StageWindow>>, name: &str, beginnings: &[Duration], problems: &mut Vec<String>) {
+fn stage(window: Option<&Spanned<StageWindow>>, name: &str, beginnings: &[Duration], problems: &mut Vec<String>) {
     let Some(window) = window else { return };
     match window.value {
         StageWindow::Never => {
@@ -178,7 +178,7 @@ fn stage(window: &Option<Spanned<StageWindow>>, name: &str, beginnings: &[Durati
                 .extend(beginnings.first().map(|at| format!("is {name} at {}, expected never", format_duration(*at))));
         }
         StageWindow::In(window) if beginnings.is_empty() => {
-            problems.push(format!("is never {name}, expected {window}"))
+            problems.push(format!("is never {name}, expected {window}"));
         }
         StageWindow::In(window) => {
             let outside = beginnings.iter().filter(|at| !window.contains(**at));
@@ -325,9 +325,9 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(30);
     const END: Duration = Duration::from_secs(2400);
 
-    fn life(pending: std::ops::Range<u64>, firing: &[std::ops::Range<u64>]) -> Life {
-        let instants =
-            |range: &std::ops::Range<u64>| range.clone().step_by(30).map(Duration::from_secs).collect::<Vec<_>>();
+    /// Stretches in seconds: from, and up to.
+    fn life(pending: (u64, u64), firing: &[(u64, u64)]) -> Life {
+        let instants = |&(from, to): &(u64, u64)| (from..to).step_by(30).map(Duration::from_secs).collect::<Vec<_>>();
         Life {
             labels: BTreeMap::from([
                 ("alertname".to_string(), "X".to_string()),
@@ -344,19 +344,19 @@ mod tests {
 
     #[test]
     fn a_whole_life_is_judged_by_its_windows() {
-        let normal = life(40..640, &[640..960]);
-        assert!(judge("pending: ..65s\nfiring: 10m..11m5s\nresolved: 15m..17m", &[normal.clone()]).0);
-        let (ok, story) = judge("firing: 5m..6m5s", &[normal.clone()]);
+        let normal = life((40, 640), &[(640, 960)]);
+        assert!(judge("pending: ..65s\nfiring: 10m..11m5s\nresolved: 15m..17m", std::slice::from_ref(&normal)).0);
+        let (ok, story) = judge("firing: 5m..6m5s", std::slice::from_ref(&normal));
         assert!(!ok);
         assert_eq!(story.found, "{name=\"minimal\"} is firing at 10m40s, expected 5m..6m5s");
-        assert!(!judge("resolved: 15m..15m30s", &[normal.clone()]).0);
-        assert!(!judge("firing: never", &[normal.clone()]).0);
+        assert!(!judge("resolved: 15m..15m30s", std::slice::from_ref(&normal)).0);
+        assert!(!judge("firing: never", std::slice::from_ref(&normal)).0);
         assert!(!judge("labels: { name: other }\nfiring: 10m..11m5s", &[normal]).0);
     }
 
     #[test]
     fn an_alert_that_fires_twice_breaks_a_single_window() {
-        let twice = life(0..300, &[300..600, 900..1200]);
+        let twice = life((0, 300), &[(300, 600), (900, 1200)]);
         let (ok, story) = judge("firing: 5m..6m", &[twice]);
         assert!(!ok);
         assert_eq!(story.found, "{name=\"minimal\"} is firing at 15m, expected 5m..6m");
@@ -364,10 +364,10 @@ mod tests {
 
     #[test]
     fn an_alert_that_fires_at_the_end_is_not_resolved() {
-        let open = life(0..300, &[300..2400]);
-        let (ok, story) = judge("firing: 5m..6m\nresolved: 10m..40m", &[open.clone()]);
+        let open = life((0, 300), &[(300, 2400)]);
+        let (ok, story) = judge("firing: 5m..6m\nresolved: 10m..40m", std::slice::from_ref(&open));
         assert!(!ok, "{story:?}");
-        let open = life(0..300, &[300..2401]);
+        let open = life((0, 300), &[(300, 2401)]);
         assert!(judge("firing: 5m..6m\nresolved: never", &[open]).0);
     }
 
@@ -377,7 +377,7 @@ mod tests {
         let (ok, story) = judge("firing: 5m..6m", &[]);
         assert!(!ok);
         assert_eq!(story.found, "it was never pending nor firing");
-        assert!(judge("pending: ..65s\nfiring: never", &[life(30..600, &[])]).0);
+        assert!(judge("pending: ..65s\nfiring: never", &[life((30, 600), &[])]).0);
         assert!(!judge("pending: ..65s\nfiring: never", &[]).0);
     }
 }

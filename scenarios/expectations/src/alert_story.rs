@@ -114,7 +114,7 @@ fn left_of_for(
             from = Some(at);
         }
         last = at;
-        longest = longest.max(at - from.unwrap_or(at));
+        longest = longest.max(at.saturating_sub(from.unwrap_or(at)));
     }
     let left = rule.hold.checked_sub(longest)?;
     (!left.is_zero()).then(|| {

@@ -28,10 +28,10 @@ pub async fn judge(pattern: &CorrelationPattern, backends: &dyn Backends, clock:
     }
     // Lines from before zero name traces that the search over the run does not select.
     for line in &lines {
-        if let Some((trace, _)) = ids(line) {
-            if let std::collections::btree_map::Entry::Vacant(free) = traces.entry(trace.clone()) {
-                free.insert(load(&trace, backends).await?);
-            }
+        if let Some((trace, _)) = ids(line)
+            && let std::collections::btree_map::Entry::Vacant(free) = traces.entry(trace.clone())
+        {
+            free.insert(load(&trace, backends).await?);
         }
     }
     Ok(judge_signals(pattern, &lines, &traces))
@@ -161,16 +161,16 @@ mod tests {
             "reconcile-lines-have-ids",
             "lines-lie-in-their-spans",
         ] {
-            let (ok, story) = judge(rule, &[good.clone()], 2);
+            let (ok, story) = judge(rule, std::slice::from_ref(&good), 2);
             assert!(ok, "{rule}: {story:?}");
             assert!(
                 !judge(rule, &[], if rule == "error-spans-have-lines" { 0 } else { 2 }).0,
                 "{rule}: silence proves nothing"
             );
         }
-        assert!(!judge("lines-have-spans", &[lost.clone()], 0).0);
-        assert!(!judge("error-lines-have-spans", &[bare.clone()], 0).0);
-        assert!(!judge("error-spans-have-lines", &[bare.clone()], 2).0);
+        assert!(!judge("lines-have-spans", std::slice::from_ref(&lost), 0).0);
+        assert!(!judge("error-lines-have-spans", std::slice::from_ref(&bare), 0).0);
+        assert!(!judge("error-spans-have-lines", std::slice::from_ref(&bare), 2).0);
         assert!(!judge("reconcile-lines-have-ids", &[good, bare], 0).0);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use scenario_language::{GoldenPattern, GoldenWhat};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::RunClock;
 use crate::backends::{Backends, Result};
@@ -48,6 +48,8 @@ const VOLATILE_FIELDS: [&str; 12] = [
 
 /// The annotation whose value is an instant, in seconds.
 const TRACE_TIME: &str = "multigres.com/traceparent-ts";
+/// Who tells of pods: where they were put and when they answered is chance.
+const CLUSTER_SOURCES: [&str; 2] = ["kubelet", "default-scheduler"];
 /// Labels that Prometheus puts on every series of a target.
 const TARGET_LABELS: [&str; 6] = ["container", "endpoint", "instance", "job", "pod", "service"];
 
@@ -126,7 +128,8 @@ pub fn render_golden(input: &GoldenInput) -> String {
         }
         GoldenInput::Metrics { series, types } => return metrics(series, types),
         GoldenInput::Events(events) => {
-            let lines: BTreeSet<String> = events.iter().map(event).collect();
+            let of_operator = |event: &&Value| !CLUSTER_SOURCES.contains(&source(event));
+            let lines: BTreeSet<String> = events.iter().filter(of_operator).map(event).collect();
             return lines.into_iter().map(|line| line + "\n").collect();
         }
     };
@@ -150,7 +153,7 @@ const OMITTED_ATTRIBUTES: [&str; 8] = [
 fn shapes(trees: &[SpanTree]) -> String {
     let shapes: BTreeSet<String> =
         trees.iter().flat_map(|tree| tree.roots.iter().map(|root| shape(tree, *root, 0).join("\n"))).collect();
-    shapes.into_iter().map(|shape| format!("{shape}\n\n")).collect()
+    shapes.into_iter().flat_map(|shape| [shape, "\n\n".to_owned()]).collect()
 }
 
 /// The lines of a span and of what stands below it. Siblings of the same shape come once, marked as several.
@@ -280,20 +283,30 @@ fn metrics(series: &[BTreeMap<String, String>], types: &BTreeMap<String, String>
     let kind = |name: &str| {
         types.get(name).or_else(|| types.get(name.strip_suffix("_total")?)).map_or("unknown", String::as_str)
     };
-    families
+    let mut lines: BTreeSet<String> = families
         .iter()
         .map(|(name, labels)| {
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
             format!("{name} {} {{{}}}\n", kind(name), labels.join(", "))
         })
-        .collect()
+        .collect();
+    let silent = |name: &str| !families.contains_key(name) && !families.contains_key(&format!("{name}_total"));
+    lines.extend(
+        types.iter().filter(|(name, _)| silent(name)).map(|(name, kind)| format!("{name} {kind} (no series)\n")),
+    );
+    lines.into_iter().collect()
+}
+
+/// The component that recorded an event.
+fn source(event: &Value) -> &str {
+    let component = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+    component("/source/component").or_else(|| component("/reportingComponent")).unwrap_or_default()
 }
 
 /// `Cell/minimal Normal Synced cell-controller: Successfully reconciled Cell`.
 fn event(event: &Value) -> String {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let source =
-        if text("/source/component").is_empty() { text("/reportingComponent") } else { text("/source/component") };
+    let source = source(event);
     let about = format!("{}/{}", text("/involvedObject/kind"), text("/involvedObject/name"));
     format!("{about} {} {} {source}: {}", text("/type"), text("/reason"), redact_text(text("/message")))
 }
@@ -336,9 +349,10 @@ mod tests {
             types: BTreeMap::from([
                 ("d".to_string(), "histogram".to_string()),
                 ("c".to_string(), "counter".to_string()),
+                ("e".to_string(), "gauge".to_string()),
             ]),
         };
-        assert_eq!(render_golden(&input), "c_total counter {x}\nd histogram {a, b}\n");
+        assert_eq!(render_golden(&input), "c_total counter {x}\nd histogram {a, b}\ne gauge (no series)\n");
     }
 
     #[test]

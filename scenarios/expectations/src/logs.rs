@@ -31,10 +31,10 @@ pub async fn judge(
     let mut traces = BTreeMap::new();
     if pattern.each.iter().chain(&pattern.filter).any(|(field, _)| field == "trace") {
         for line in &lines {
-            if let Some((trace, _)) = ids(line) {
-                if let std::collections::btree_map::Entry::Vacant(free) = traces.entry(trace.clone()) {
-                    free.insert(load(&trace, backends).await?);
-                }
+            if let Some((trace, _)) = ids(line)
+                && let std::collections::btree_map::Entry::Vacant(free) = traces.entry(trace.clone())
+            {
+                free.insert(load(&trace, backends).await?);
             }
         }
     }
@@ -146,7 +146,7 @@ mod tests {
         let lost = line(json!({"level": "error", "trace_id": TRACE, "span_id": "00f067aa0ba902b8"}));
         let bare = line(json!({"level": "error"}));
         let yaml = "{ where: { level: error }, each: { trace: exists } }";
-        assert!(judge(yaml, &[good.clone()]).0);
+        assert!(judge(yaml, std::slice::from_ref(&good)).0);
         assert!(!judge(yaml, &[good.clone(), lost]).0);
         let (ok, story) = judge(yaml, &[good, bare]);
         assert!(!ok);
@@ -157,9 +157,9 @@ mod tests {
     #[test]
     fn lines_are_counted_and_missed() {
         let info = line(json!({"level": "info", "msg": "x"}));
-        assert!(judge("{ where: { level: error }, none: true }", &[info.clone()]).0);
-        assert!(!judge("{ where: { level: info }, none: true }", &[info.clone()]).0);
-        assert!(judge("{ where: { msg: x }, count: 1 }", &[info.clone()]).0);
+        assert!(judge("{ where: { level: error }, none: true }", std::slice::from_ref(&info)).0);
+        assert!(!judge("{ where: { level: info }, none: true }", std::slice::from_ref(&info)).0);
+        assert!(judge("{ where: { msg: x }, count: 1 }", std::slice::from_ref(&info)).0);
         assert!(!judge("{ where: { msg: x }, count: '> 1' }", &[info]).0);
     }
 }

@@ -159,11 +159,10 @@ fn compare_children(pattern: &SpanPattern, tree: &SpanTree, place: usize, result
             let fitting: Vec<usize> = (0..row.len()).filter(|column| row[*column].ok).collect();
             let number = fitting.len();
             result.note(count.holds_number(number as f64), format!("{} × {count}, is {number}", wanted.name));
-            if !count.holds_number(number as f64) {
-                if let Some(nearest) = best(row.iter().filter(|found| !found.ok && found.score > 0).cloned().collect())
-                {
-                    result.adopt(&nearest);
-                }
+            if !count.holds_number(number as f64)
+                && let Some(nearest) = best(row.iter().filter(|found| !found.ok && found.score > 0).cloned().collect())
+            {
+                result.adopt(&nearest);
             }
             claimed.extend(fitting.into_iter().map(|column| children[column]));
             continue;
@@ -178,7 +177,7 @@ fn compare_children(pattern: &SpanPattern, tree: &SpanTree, place: usize, result
                 let fits = row.iter().any(|found| found.ok);
                 match best(row.iter().filter(|found| found.score > 0).cloned().collect()) {
                     Some(_) if fits && pattern.ordered => {
-                        result.note(false, format!("{} comes in this order", wanted.name))
+                        result.note(false, format!("{} comes in this order", wanted.name));
                     }
                     Some(_) if fits => result.note(false, format!("one more {}", wanted.name)),
                     Some(nearest) => result.adopt_plain(&nearest),
@@ -224,10 +223,8 @@ fn compare_descendant(wanted: &SpanPattern, tree: &SpanTree, place: usize, resul
     let ok = wanted.count.as_ref().map_or(number > 0, |count| count.holds_number(number as f64));
     let count = wanted.count.as_ref().map(|count| format!(" × {count}, is {number}")).unwrap_or_default();
     result.note(ok, format!("{}{count} somewhere below", wanted.name));
-    if !ok {
-        if let Some(nearest) = best(matches).filter(|nearest| !nearest.ok && nearest.score > 0) {
-            result.adopt(&nearest);
-        }
+    if !ok && let Some(nearest) = best(matches).filter(|nearest| !nearest.ok && nearest.score > 0) {
+        result.adopt(&nearest);
     }
 }
 
@@ -318,7 +315,7 @@ mod tests {
     }
 
     fn indent(text: &str) -> String {
-        text.lines().map(|line| format!("    {line}\n")).collect()
+        text.lines().flat_map(|line| ["    ", line, "\n"]).collect()
     }
 
     fn matches(yaml: &str) -> bool {

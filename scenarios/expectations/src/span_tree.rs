@@ -1,6 +1,7 @@
 //! Spans from the OTLP JSON of a trace, as a tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use base64_lite::decode;
 use serde_json::{Map, Value};
@@ -81,19 +82,21 @@ impl SpanTree {
 
     /// Builds the tree from spans in any order; of two with one id the first stays.
     pub fn from_spans(mut spans: Vec<SpanNode>) -> Self {
-        spans.sort_by(|left, right| (left.start_ns, &left.span_id).cmp(&(right.start_ns, &right.span_id)));
-        let mut seen = BTreeMap::new();
-        spans.retain(|span| seen.insert(span.span_id.clone(), ()).is_none());
+        // What starts at the same instant is told in the order in which it ended; ids come last, for they are chance.
+        let order = |span: &SpanNode| (span.start_ns, span.end_ns, span.name.clone(), span.span_id.clone());
+        spans.sort_by_cached_key(order);
+        let mut seen = BTreeSet::new();
+        spans.retain(|span| seen.insert(span.span_id.clone()));
         let places: BTreeMap<String, usize> =
             spans.iter().enumerate().map(|(place, span)| (span.span_id.clone(), place)).collect();
         let mut roots = Vec::new();
-        for place in 0..spans.len() {
-            spans[place].children.clear();
+        for span in &mut spans {
+            span.children.clear();
         }
         for place in 0..spans.len() {
             match places.get(&spans[place].parent_id) {
                 Some(parent) if *parent != place && !is_ancestor(&spans, &places, place, *parent) => {
-                    spans[*parent].children.push(place)
+                    spans[*parent].children.push(place);
                 }
                 _ => roots.push(place),
             }
@@ -177,7 +180,16 @@ pub fn id(text: &str) -> String {
     if hex {
         return text.to_ascii_lowercase();
     }
-    decode(text).unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&decode(text).unwrap_or_default())
+}
+
+/// Bytes as two digits each.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn kind(value: Option<&Value>) -> &'static str {

@@ -50,7 +50,7 @@ pub fn judge_record(pattern: &TopologyPattern, value: &[u8]) -> (bool, Story) {
             (wrong.is_empty(), Story::new("", found).with(details).data(json!({"record": record})))
         }
         Err(reason) => {
-            let hex: String = value.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
+            let hex = crate::span_tree::hexadecimal(&value[..value.len().min(64)]);
             (
                 false,
                 Story::new("", format!("the value is not a {:?} record: {reason}", pattern.record))

@@ -81,7 +81,7 @@ fn is_plain(text: &str) -> bool {
         text.to_ascii_lowercase().as_str(),
         "true" | "false" | "null" | "yes" | "no" | "on" | "off" | ".inf" | ".nan"
     );
-    safe && starts && !word && !text.starts_with(|c: char| c == '.') && !text.is_empty()
+    safe && starts && !word && !text.starts_with('.') && !text.is_empty()
 }
 
 #[cfg(test)]

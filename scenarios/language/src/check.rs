@@ -407,16 +407,18 @@ impl Checker<'_> {
                 self.error(Code::SCN015, stage.span, message, None);
             }
             (StageWindow::In(first), StageWindow::In(second)) => {
-                if let (Some(from), Some(to)) = (first.from, second.to) {
-                    if to < from && !first.is_empty() && !second.is_empty() {
-                        let message = format!(
-                            "{name} ends at {} before {before} can begin at {}",
-                            format_duration(to),
-                            format_duration(from)
-                        );
-                        let help = Some("an alert is pending, then firing, then resolved".to_string());
-                        self.error(Code::SCN015, stage.span, message, help);
-                    }
+                if let (Some(from), Some(to)) = (first.from, second.to)
+                    && to < from
+                    && !first.is_empty()
+                    && !second.is_empty()
+                {
+                    let message = format!(
+                        "{name} ends at {} before {before} can begin at {}",
+                        format_duration(to),
+                        format_duration(from)
+                    );
+                    let help = Some("an alert is pending, then firing, then resolved".to_string());
+                    self.error(Code::SCN015, stage.span, message, help);
                 }
             }
             _ => {}
@@ -447,7 +449,7 @@ fn refused(kind: ParamKind, value: &Value) -> Option<(String, Option<String>)> {
         }
         ParamKind::Text if !value.is_string() => Some(("a text".to_string(), None)),
         ParamKind::Whole if !whole => Some(("a whole number".to_string(), None)),
-        ParamKind::Duration if !value.as_str().is_some_and(|text| parse_duration(text).is_ok()) => {
+        ParamKind::Duration if value.as_str().is_none_or(|text| parse_duration(text).is_err()) => {
             Some(("a duration".to_string(), Some(crate::time::DURATION_HELP.to_string())))
         }
         ParamKind::Labels if !value.as_object().is_some_and(|map| map.values().all(Value::is_string)) => {

@@ -143,10 +143,10 @@ fn step(context: &Context<'_>, node: &Node) -> Option<Step> {
         }
         _ => context.subject(value).map(Action::Delete),
     });
-    if let (Some(node), Some(action)) = (merge, &action) {
-        if !matches!(action, Action::Patch { .. }) {
-            context.error(Code::SCN003, node.head(), "only `patch` takes `with`", None);
-        }
+    if let (Some(node), Some(action)) = (merge, &action)
+        && !matches!(action, Action::Patch { .. })
+    {
+        context.error(Code::SCN003, node.head(), "only `patch` takes `with`", None);
     }
     reader.finish();
     Some(Step { action: action?, at: at?, name, span: node.head() })

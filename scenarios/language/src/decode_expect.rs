@@ -30,7 +30,7 @@ pub(crate) fn expectation(context: &Context<'_>, node: &Node) -> Option<Expectat
     let negated = flag(reader.take("not"));
     let then_always = then.unwrap_or(false);
     if let Some((key, _, _)) = &kind {
-        refuse_meaningless_times(context, &reader, key, &when, then_always);
+        refuse_meaningless_times(context, &reader, key, when.as_ref(), then_always);
     } else if context.diagnostics.borrow().len() > errors {
         // Nothing sensible can be said about the other fields of an expectation of no kind.
         note_optional_fields(&mut reader);
@@ -104,10 +104,10 @@ fn refuse_meaningless_times(
     context: &Context<'_>,
     reader: &Reader<'_, '_, '_>,
     kind: &str,
-    when: &Option<When>,
+    when: Option<&When>,
     then_always: bool,
 ) {
-    let timed = when.as_ref().is_some_and(|when| *when != When::End);
+    let timed = when.is_some_and(|when| *when != When::End);
     let windows = matches!(kind, "alert");
     if timed && matches!(kind, "alert" | "alerts" | "golden" | "correlation") {
         let name = TIMES.iter().find(|name| reader.has(name)).copied().unwrap_or("at");
@@ -324,7 +324,7 @@ fn span(context: &Context<'_>, node: &Node) -> Option<SpanPattern> {
     match &node.data {
         Data::Scalar { .. } => {
             let name = context.text(node)?;
-            let name_matches = name_pattern(context, &name.value, name.span)?;
+            let name_matches = name_pattern(context, &name.value, name.span).ok()?;
             Some(SpanPattern { name: name.value, name_matches, ..SpanPattern::default() })
         }
         _ => tree(context, node),
@@ -353,7 +353,7 @@ const SPAN_KINDS: [(&str, &str); 5] = [
 
 fn span_of(context: &Context<'_>, key: &Key, value: &Node) -> Option<SpanPattern> {
     let name = key.text.clone();
-    let name_matches = name_pattern(context, &name, key.span)?;
+    let name_matches = name_pattern(context, &name, key.span).ok()?;
     if value.is_null() {
         return Some(SpanPattern { name, name_matches, ..SpanPattern::default() });
     }
@@ -382,20 +382,19 @@ fn span_of(context: &Context<'_>, key: &Key, value: &Node) -> Option<SpanPattern
     Some(pattern)
 }
 
-/// `~ regex` in place of a name; `None` after an error.
-fn name_pattern(context: &Context<'_>, name: &str, span: crate::span::Span) -> Option<Option<Comparison>> {
+/// `~ regex` in place of a name; an error has been told.
+fn name_pattern(context: &Context<'_>, name: &str, span: crate::span::Span) -> Result<Option<Comparison>, Told> {
     if !name.starts_with('~') {
-        return Some(None);
+        return Ok(None);
     }
-    match name.parse() {
-        Ok(comparison) => Some(Some(comparison)),
-        Err(error) => {
-            let error: crate::compare::ComparisonError = error;
-            context.error(Code::SCN008, span, error.to_string(), None);
-            None
-        }
-    }
+    name.parse().map(Some).map_err(|error: crate::compare::ComparisonError| {
+        context.error(Code::SCN008, span, error.to_string(), None);
+        Told
+    })
 }
+
+/// An error that is among the diagnostics already.
+struct Told;
 
 fn span_events(context: &Context<'_>, node: Option<&Node>) -> Vec<SpanEventPattern> {
     let Some(node) = node else { return Vec::new() };

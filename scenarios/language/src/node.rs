@@ -151,7 +151,7 @@ pub fn read(text: &str, diagnostics: &mut Diagnostics<'_>) -> Option<Node> {
             }
             Event::SequenceStart(_, anchor, _) => builder.open(place, anchor, Open::List { items: Vec::new() })?,
             Event::MappingStart(_, anchor, _) => {
-                builder.open(place, anchor, Open::Map { entries: Vec::new(), key: None })?
+                builder.open(place, anchor, Open::Map { entries: Vec::new(), key: None })?;
             }
             Event::SequenceEnd | Event::MappingEnd => builder.close()?,
             Event::Alias(id) => match builder.anchors.get(&id).cloned() {

@@ -17,7 +17,8 @@ pub fn schema() -> Value {
 /// Declares a grammar that is one text.
 macro_rules! text_grammar {
     ($name:ident, $schema:expr) => {
-        struct $name;
+        #[allow(dead_code, reason = "the type exists for its schema")]
+        struct $name(String);
 
         impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {
@@ -446,7 +447,7 @@ mod tests {
     use crate::reader::Context;
 
     /// Uses every mapping of the language at least once.
-    const EVERYTHING: &str = r#"
+    const EVERYTHING: &str = r"
 name: all
 summary: every mapping once
 promises: [A1]
@@ -475,7 +476,7 @@ expect:
   - topology: { key: /a }
   - scrape: { labels: { a: b } }
   - golden: traces/x
-"#;
+";
 
     #[test]
     fn the_schema_knows_exactly_the_fields_that_the_reader_asks_for() {

@@ -40,6 +40,7 @@ fn main() {
     println!("peak memory after all: {} MiB", peak_mib());
 }
 
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn timed(loaded: &Loaded) -> Duration {
     let started = Instant::now();
     let report = run(loaded, &Options::default()).report;

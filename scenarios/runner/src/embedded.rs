@@ -162,7 +162,7 @@ impl Backends for Embedded {
     }
 
     async fn etcd_get(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        for mut client in self.topology_servers().await? {
+        for client in self.topology_servers().await? {
             if let Some(value) = client.get(key).await.map_err(|error| etcd_error(&error))? {
                 return Ok(Some(value.value));
             }
@@ -172,7 +172,7 @@ impl Backends for Embedded {
 
     async fn etcd_list(&self, prefix: &str) -> Result<Vec<String>> {
         let mut keys = Vec::new();
-        for mut client in self.topology_servers().await? {
+        for client in self.topology_servers().await? {
             for value in client.list(prefix).await.map_err(|error| etcd_error(&error))? {
                 keys.push(String::from_utf8_lossy(&value.key).into_owned());
             }

@@ -1,6 +1,9 @@
 //! The objects that a scenario needs: what is deployed, changed as the scenario says, and what it applies.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::PathBuf,
+};
 
 use scenario_language::{Action, Operator, Scenario, Source, Stack};
 use serde_json::{Value, json};
@@ -60,9 +63,9 @@ impl Manifests {
         for source in scenario.world.objects.iter().chain(applied.flatten()) {
             if let Source::File(named) = &source.value {
                 let path = scenario_language::resolve(&scenario.file, named);
-                if !files.contains_key(&path) {
-                    let objects = project.objects(&path)?;
-                    files.insert(path, objects);
+                if let Entry::Vacant(free) = files.entry(path) {
+                    let objects = project.objects(free.key())?;
+                    free.insert(objects);
                 }
             }
         }

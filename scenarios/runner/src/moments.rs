@@ -91,7 +91,7 @@ async fn alerts(backends: &dyn Backends, zero: Timestamp, end: Duration) -> Resu
                     tell(at_ms, if firing { "fires" } else { "is pending" });
                 }
                 Some((_, was_firing)) if was_firing != firing => {
-                    tell(at_ms, if firing { "fires" } else { "is pending" })
+                    tell(at_ms, if firing { "fires" } else { "is pending" });
                 }
                 None => tell(at_ms, if firing { "fires" } else { "is pending" }),
                 Some(_) => {}

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use scenario_expectations::{BackendError, Backends, Judge, Outcome};
+use scenario_expectations::{BackendError, Judge, Outcome};
 use scenario_language::{Action, Scenario, Source, Subject, Which};
 use scenario_report::{Lane, Moment};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sim_clock::Timestamp;
 use sim_world::World;
 
@@ -70,12 +70,11 @@ pub(crate) async fn play(loaded: &Loaded, record: bool) -> Result<Played, PlayEr
     if lost > 0 {
         return Err(PlayError::LinesLost(lost));
     }
-    let recording = match record {
-        true => {
-            let metrics = backends.operator_metrics().await;
-            Some(Recording::take(&backends, zero, scenario.duration.value, metrics).await?)
-        }
-        false => None,
+    let recording = if record {
+        let metrics = backends.operator_metrics().await;
+        Some(Recording::take(&backends, zero, scenario.duration.value, metrics).await?)
+    } else {
+        None
     };
     Ok(Played { zero, moments, outcomes, recording })
 }
@@ -115,7 +114,8 @@ impl<'s> Steps<'s> {
     }
 
     fn due(&mut self, now: Duration) -> Option<Todo<'s>> {
-        self.0.pop_front_if(|(at, _)| *at <= now).map(|(_, todo)| todo)
+        self.next().filter(|at| *at <= now)?;
+        self.0.pop_front().map(|(_, todo)| todo)
     }
 }
 

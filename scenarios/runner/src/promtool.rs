@@ -68,7 +68,8 @@ fn grid(recording: &Recording, interval_ms: i64) -> Option<Vec<i64>> {
     let all = || recording.series.iter().flat_map(|(_, samples)| samples.iter().map(|(at_ms, _)| *at_ms));
     let (first, last) = (all().min()?, all().max()?);
     let start = known - (known - first) / interval_ms * interval_ms;
-    Some((0..).map(|step| start + step * interval_ms).take_while(|at_ms| *at_ms <= last).collect())
+    let steps = (last - start) / interval_ms;
+    Some((0..=steps).map(|step| start + step * interval_ms).collect())
 }
 
 /// The alerting rules without annotations: those may query, and are judged elsewhere.
@@ -262,7 +263,9 @@ mod tests {
             ..Recording::default()
         };
         let files = unit_test(&recording).unwrap();
-        insta::assert_snapshot!(files.iter().map(|(name, text)| format!("# {name}\n{text}")).collect::<String>());
+        insta::assert_snapshot!(
+            files.iter().map(|(name, text)| format!("# {name}\n{text}")).collect::<Vec<_>>().concat()
+        );
         let nothing = Recording { series: Vec::new(), ..recording };
         assert_eq!(unit_test(&nothing), Err(ExportError::NoAlerts));
     }

@@ -13,6 +13,7 @@
 //! | [`watchdog`] | [`spawn`]: tasks whose polls are counted, so that a live-lock has a name |
 //! | [`engine`] | [`Engine`]: a simulated part without input or output |
 //! | [`watch`] | a value that others wait for changes of, in a fixed order |
+//! | `allocator` | with the feature of that name: an allocator that virtual time does not mislead |
 //! | `interpose` | the C library symbols answered for a world's thread (the crate's only `unsafe`) |
 //!
 //! ```
@@ -33,6 +34,8 @@ compile_error!(
      elsewhere use a Linux container (see ci/images)"
 );
 
+#[cfg(feature = "allocator")]
+pub mod allocator;
 pub mod chance;
 pub mod engine;
 mod interpose;

@@ -121,6 +121,8 @@ where
 fn initialise_process_wide_seeds() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        #[cfg(feature = "allocator")]
+        crate::allocator::keep_memory();
         let _ = std::hash::RandomState::new();
         let _ = fastrand::u64(..);
         let _ = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

@@ -165,7 +165,7 @@ impl Data {
                         Some(Points::Sum(d)) => d.data_points.iter_mut().for_each(|p| change(&mut p.attributes)),
                         Some(Points::Histogram(d)) => d.data_points.iter_mut().for_each(|p| change(&mut p.attributes)),
                         Some(Points::ExponentialHistogram(d)) => {
-                            d.data_points.iter_mut().for_each(|p| change(&mut p.attributes))
+                            d.data_points.iter_mut().for_each(|p| change(&mut p.attributes));
                         }
                         Some(Points::Summary(d)) => d.data_points.iter_mut().for_each(|p| change(&mut p.attributes)),
                         None => {}

@@ -542,7 +542,9 @@ impl Collector {
                 .filter(|(_, (_, _, _, due))| *due <= now)
                 .map(|(at, _)| *at)
                 .collect();
-            due.into_iter().for_each(|at| self.flush(now, index, at, effects));
+            for at in due {
+                self.flush(now, index, at, effects);
+            }
         }
         for (exporter, queue) in &mut self.queues {
             while let Some(entry) = queue.backing_off.first_entry().filter(|entry| entry.key().0 <= now) {
@@ -555,7 +557,9 @@ impl Collector {
     fn shutdown(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         for index in 0..self.pipelines.len() {
             let held: Vec<usize> = self.pipelines[index].batches.keys().copied().collect();
-            held.into_iter().for_each(|at| self.flush(now, index, at, effects));
+            for at in held {
+                self.flush(now, index, at, effects);
+            }
         }
         effects.retain(|effect| !matches!(effect, Effect::Export { .. }));
         let flying = std::mem::take(&mut self.in_flight).into_values();

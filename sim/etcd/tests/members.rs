@@ -147,12 +147,12 @@ fn health_version_metrics_and_status_tell_the_same_story() {
         let leader = members.members.iter().find(|member| member.id == status.get_ref().leader).unwrap();
         assert_eq!(Some(leader.name.clone()), world.registry.cluster("topo").unwrap().leader());
         KvClient::new(world.channel(0)).put("k", "v").await.unwrap();
-        for number in 0..3 {
+        for (number, member) in MEMBERS.iter().enumerate() {
             let (_, metrics) = world.get(number, 2381, "/metrics").await;
             assert!(metrics.contains("\netcd_server_has_leader 1\n"), "{metrics}");
             assert!(metrics.contains("\netcd_server_leader_changes_seen_total 1\n"), "{metrics}");
             assert!(metrics.contains("\netcd_disk_wal_fsync_duration_seconds_count 1\n"), "{metrics}");
-            let leads = u64::from(MEMBERS[number] == leader.name);
+            let leads = u64::from(*member == leader.name);
             assert!(metrics.contains(&format!("\netcd_server_is_leader {leads}\n")), "{metrics}");
         }
     });

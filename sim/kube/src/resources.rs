@@ -265,9 +265,9 @@ impl Registry {
         let group = json::text(definition, &["spec", "group"]);
         let plural = json::text(definition, &["spec", "names", "plural"]);
         if let Some(versions) = self.by_path.get_mut(group) {
-            versions.values_mut().for_each(|plurals| {
+            for plurals in versions.values_mut() {
                 plurals.retain(|p, r| p != plural || r.built_in);
-            });
+            }
             versions.retain(|_, plurals| !plurals.is_empty());
             if versions.is_empty() {
                 self.by_path.remove(group);

@@ -122,7 +122,9 @@ fn default_at(value: &mut Value, schema: &Value, depth: usize) {
         }
         Value::Array(items) => {
             if let Some(inner) = schema.get("items") {
-                items.iter_mut().for_each(|item| default_at(item, inner, depth + 1));
+                for item in items {
+                    default_at(item, inner, depth + 1);
+                }
             }
         }
         _ => {}

@@ -37,7 +37,7 @@ impl ContainerRuntime for Toy {
             let serving = sim_net::http::serve(listener, sim_net::http::Limits::default(), |_| async {
                 http::Response::new(sim_net::http::full("ok"))
             });
-            tokio::select! { () = serving => {}, () = container.stop.wait() => {} }
+            tokio::select! { biased; () = serving => {}, () = container.stop.wait() => {} }
             Exit { code: 0, message: String::new() }
         })
     }

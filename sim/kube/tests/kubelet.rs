@@ -55,7 +55,7 @@ impl ContainerRuntime for Toy {
                     }
                 }
             };
-            tokio::select! { () = serving => {}, () = watching => {}, () = container.stop.wait() => {} }
+            tokio::select! { biased; () = serving => {}, () = watching => {}, () = container.stop.wait() => {} }
             Exit { code: 0, message: String::new() }
         })
     }

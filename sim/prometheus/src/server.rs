@@ -167,7 +167,7 @@ pub async fn run(
         async move { response.map(sim_net::http::full) }
     };
     let server = sim_clock::spawn("prometheus http", async move {
-        let _ = sim_net::http::serve(listener, sim_net::http::Limits::default(), handler).await;
+        sim_net::http::serve(listener, sim_net::http::Limits::default(), handler).await;
     });
     tasks.0.insert("http".to_owned(), server);
     let kept = prometheus.clone();

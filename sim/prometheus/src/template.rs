@@ -168,9 +168,9 @@ impl Renderer<'_> {
                 let scope = self.variables.len();
                 let value = self.pipeline(pipeline, dot)?;
                 if value.is_true() {
-                    self.nodes(then, &value)?
+                    self.nodes(then, &value)?;
                 } else {
-                    self.nodes(otherwise, dot)?
+                    self.nodes(otherwise, dot)?;
                 }
                 self.variables.truncate(scope);
             }

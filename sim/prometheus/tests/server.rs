@@ -57,7 +57,7 @@ impl World {
                 );
                 async move { net_http::response(http::StatusCode::OK, "text/plain; version=0.0.4", body) }
             };
-            let _ = net_http::serve(listener, net_http::Limits::default(), handler).await;
+            net_http::serve(listener, net_http::Limits::default(), handler).await;
         });
         let config = CONFIG.replace("EXPORTER", &exporter.ip().to_string());
         let tree: Tree = Arc::new(Mutex::new(BTreeMap::from([
@@ -171,7 +171,7 @@ fn a_shutdown_stops_scraping_and_frees_the_port() {
         let count = |world: &World| {
             world.prometheus.with_store(|store| store.all().iter().map(|series| series.points().len()).sum::<usize>())
         };
-        world.shutdown.send(true).expect("a running server");
+        world.shutdown.send_replace(true);
         minutes(1).await;
         let before = count(&world);
         assert!(before > 0);

@@ -182,9 +182,10 @@ async fn run_prometheus(context: Context) -> Exit {
     };
     tokio::select! {
         biased;
-        why = server => match context.stop.is_stopped() {
-            true => Exit { code: 0, message: String::new() },
-            false => failed(&context, &why),
+        why = server => if context.stop.is_stopped() {
+            Exit { code: 0, message: String::new() }
+        } else {
+            failed(&context, &why)
         },
         () = asked => unreachable!("a pending future does not end"),
     }

@@ -51,7 +51,6 @@ pub enum WorldError {
 /// What a world is built from.
 #[derive(Default)]
 pub struct WorldBuilder {
-    images: Images,
     with: Vec<(String, Arc<dyn crate::process::Process>)>,
     manifests: Vec<Value>,
 }
@@ -197,7 +196,8 @@ impl World {
                 let containers = pod["status"]["containerStatuses"].to_string();
                 format!("\n  pod {name}: {}\n    {containers}{said}", pod["status"]["phase"])
             })
-            .collect()
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     /// Starts a fault and remembers it under `name`.

@@ -59,3 +59,16 @@ fn a_pipeline_needs_a_receiver_and_an_exporter() {
             .contains("must have at least one exporter")
     );
 }
+
+#[test]
+fn the_metrics_of_the_collector_itself_are_read_from_one_reader_that_is_asked() {
+    let readers =
+        |readers: &str| SOUND.replace("[{pull: {exporter: {prometheus: {host: 0.0.0.0, port: 8888}}}}]", readers);
+    let telemetry = |text: &str| Config::parse(text, &|_| None).unwrap().telemetry;
+    assert_eq!(telemetry(SOUND), Some(Endpoint { host: "0.0.0.0".into(), port: 8888 }));
+    assert_eq!(telemetry(&readers("[]")), None);
+    for elsewhere in ["[{periodic: {}}]", "[{pull: {exporter: {prometheus: {}}}}, {periodic: {}}]"] {
+        let refused = refusal(&readers(elsewhere));
+        assert!(refused.contains("service::telemetry::metrics::readers"), "{elsewhere}: {refused}");
+    }
+}

@@ -224,7 +224,7 @@ pub(super) fn immutable(resource: &ResourceType, old: &Value, new: &Value) -> Ve
             if !json::text(old, &["spec", "clusterIP"]).is_empty()
                 && json::text(new, &["spec", "type"]) != "ExternalName" =>
         {
-            fixed(&["spec", "clusterIP"])
+            fixed(&["spec", "clusterIP"]);
         }
         "ConfigMap" | "Secret" if old.get("immutable") == Some(&Value::Bool(true)) => fixed(&["data"]),
         "StatefulSet" => {

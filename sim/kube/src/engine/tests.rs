@@ -142,25 +142,6 @@ fn pages_of_a_list_are_one_snapshot_and_compaction_is_gone() {
 }
 
 #[test]
-#[ignore = "a measurement: run with --release --nocapture"]
-fn gets_per_second() {
-    let mut e = engine();
-    let made = e.create_object(config_map("c", "1"), &WriteOptions::by("test"), NOW).unwrap().object;
-    let target = e.target_of(&made).unwrap();
-    for i in 0..10_000 {
-        e.create_object(config_map(&format!("x{i}"), "1"), &WriteOptions::by("test"), NOW).unwrap();
-    }
-    // The test runs outside a world: the real clock is meant.
-    let start = sim_clock::now();
-    for _ in 0..200_000 {
-        assert!(e.get(&target).is_ok());
-    }
-    let seconds = sim_clock::now().since(start).as_secs_f64();
-    println!("{:.0} gets a second", 200_000.0 / seconds);
-    assert!(200_000.0 / seconds > 20_000.0, "even unoptimised");
-}
-
-#[test]
 fn the_two_event_groups_are_one_store_under_two_names() {
     let mut e = engine();
     let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},

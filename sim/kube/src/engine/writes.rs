@@ -99,7 +99,7 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Written, Status> {
         let mut object = object;
-        self.check_identity(target, &mut object)?;
+        Self::check_identity(target, &mut object)?;
         json::child_map(&mut object, "metadata").shift_remove("managedFields");
         if !json::text(&object, &["metadata", "resourceVersion"]).is_empty() {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -203,7 +203,7 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Written, Status> {
         let mut object = object;
-        self.check_identity(target, &mut object)?;
+        Self::check_identity(target, &mut object)?;
         let resource = &*target.resource;
         let live = self.live(target)?;
         let version = json::text(&object, &["metadata", "resourceVersion"]);
@@ -255,7 +255,7 @@ impl Engine {
             PatchKind::Strategic => patch::strategic(&mut object, body),
             PatchKind::Apply => unreachable!("answered above"),
         }
-        self.check_identity(target, &mut object)?;
+        Self::check_identity(target, &mut object)?;
         if json::text(&object, &["metadata", "resourceVersion"]) != json::text(&live, &["metadata", "resourceVersion"])
         {
             return Err(Status::modified(resource.about(), &target.name));
@@ -288,7 +288,7 @@ impl Engine {
         }
         let resource = &*target.resource;
         let mut config = config.clone();
-        self.check_identity(target, &mut config)?;
+        Self::check_identity(target, &mut config)?;
         if !json::list(&config, &["metadata", "managedFields"]).is_empty() {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
@@ -599,7 +599,7 @@ impl Engine {
     }
 
     /// The body must speak of what the URL names; what it leaves out is filled in.
-    fn check_identity(&self, target: &Target, object: &mut Value) -> Result<(), Status> {
+    fn check_identity(target: &Target, object: &mut Value) -> Result<(), Status> {
         let resource = &*target.resource;
         if !object.is_object() {
             return Err(Status::bad_request("the body of the request is not an object"));
@@ -708,7 +708,9 @@ impl Engine {
 fn same_but_for_times(object: &Value, live: &Value) -> bool {
     let timeless = |o: &Value| {
         let mut managers = Manager::read(o);
-        managers.iter_mut().for_each(|m| m.time.clear());
+        for manager in &mut managers {
+            manager.time.clear();
+        }
         managers.sort_by(|a, b| {
             (a.operation, &a.name, &a.subresource, &a.api_version).cmp(&(
                 b.operation,

@@ -123,8 +123,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             };
             positions.insert(table, revision);
             if table == "pods" {
-                events.iter().for_each(|e| notice(&shared, &mut workers, e));
-                all.iter().for_each(|o| offer(&shared, &mut workers, o));
+                for event in &events {
+                    notice(&shared, &mut workers, event);
+                }
+                for pod in &all {
+                    offer(&shared, &mut workers, pod);
+                }
             } else if events.iter().any(|e| e.change == Change::Modified) || !all.is_empty() {
                 let shared = shared.clone();
                 sim_clock::spawn("kubelet/mounts", async move {

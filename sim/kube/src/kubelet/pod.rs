@@ -348,7 +348,7 @@ impl Worker {
         match note {
             Note::Start { slot } => self.start(slot),
             Note::Exited { slot, run, exit } if self.slots[slot].runs == run && self.slots[slot].running() => {
-                self.end(slot, &exit)
+                self.end(slot, &exit);
             }
             Note::Probe { slot, run, kind, failure, settled }
                 if self.slots[slot].runs == run && self.slots[slot].running() =>

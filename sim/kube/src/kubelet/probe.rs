@@ -175,9 +175,10 @@ impl Probe {
         loop {
             tokio::time::sleep_until(next).await;
             let before = self.fingerprint(&shared);
-            let answer = match self.is_failed_by_fault(&shared) {
-                true => Err(readiness::MESSAGE.to_owned()),
-                false => self.ask(&client).await,
+            let answer = if self.is_failed_by_fault(&shared) {
+                Err(readiness::MESSAGE.to_owned())
+            } else {
+                self.ask(&client).await
             };
             let settled = match &answer {
                 Ok(()) => {

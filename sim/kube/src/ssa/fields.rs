@@ -114,7 +114,7 @@ impl FieldSet {
         for (element, node) in &self.nodes {
             match other.nodes.get(element) {
                 Some(theirs) => {
-                    out.graft(element.clone(), node.member && !theirs.member, node.below.difference(&theirs.below))
+                    out.graft(element.clone(), node.member && !theirs.member, node.below.difference(&theirs.below));
                 }
                 None => out.graft(element.clone(), node.member, node.below.clone()),
             }

@@ -176,7 +176,9 @@ pub fn apply(
 
     // What this manager owned and no longer names goes, unless somebody else owns it.
     let mut kept = entry.fields.clone();
-    managers.iter().for_each(|m| kept.absorb(&m.fields));
+    for manager in &managers {
+        kept.absorb(&manager.fields);
+    }
     let gone = last.difference(&kept);
     if !gone.is_empty() {
         remove(&mut merged, &gone, &kept, shape);

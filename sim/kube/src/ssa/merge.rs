@@ -101,7 +101,7 @@ pub fn compare(old: &Value, new: &Value, shape: Shape<'_>) -> Changes {
 }
 
 /// Everything below `path`, which is only on one side.
-fn whole(value: &Value, shape: Shape<'_>, path: &mut Vec<Element>, into: &mut FieldSet) {
+fn whole(value: &Value, shape: Shape<'_>, path: &[Element], into: &mut FieldSet) {
     let mut set = FieldSet::default();
     match below_with_containers(value, shape) {
         Some(inner) => nest(path, true, inner, &mut set),

@@ -122,7 +122,9 @@ proptest! {
         let two = managers.iter().find(|m| m.name == "two").unwrap();
         prop_assert_eq!(&two.fields, &wanted);
         let mut all = FieldSet::default();
-        managers.iter().for_each(|m| all.absorb(&m.fields));
+        for manager in &managers {
+            all.absorb(&manager.fields);
+        }
         let mut content = next.clone();
         content.as_object_mut().unwrap().shift_remove("metadata");
         prop_assert!(to_field_set(&content, Shape::built_in()).difference(&all).is_empty());

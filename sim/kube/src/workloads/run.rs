@@ -70,6 +70,7 @@ pub(crate) async fn run(server: ApiServer, network: Network, nodes: usize, kubel
         state.pass();
         let next = state.later.first().map(|(at, _)| at.since(now()));
         tokio::select! {
+            biased;
             changed = wake.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(next.unwrap_or(Duration::MAX / 4)), if next.is_some() => {}
         }
@@ -101,7 +102,9 @@ impl Loop {
                 Ok(events) => events.iter().for_each(|e| self.notice(engine, table, e)),
                 Err(_) => {
                     let all: Vec<Object> = engine.scan(table, None).cloned().collect();
-                    all.iter().for_each(|o| self.notice_object(engine, table, o));
+                    for object in &all {
+                        self.notice_object(engine, table, object);
+                    }
                 }
             }
             self.positions.insert(table, engine.revision());

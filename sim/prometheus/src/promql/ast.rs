@@ -338,7 +338,7 @@ impl Expr {
         match &self.kind {
             ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => visit(selector),
             ExprKind::Subquery { expr, .. } | ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => {
-                expr.for_each_selector(visit)
+                expr.for_each_selector(visit);
             }
             ExprKind::Aggregate { expr, param, .. } => {
                 if let Some(param) = param {

@@ -37,7 +37,7 @@ fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector, range_m
 fn write_modifiers(f: &mut fmt::Formatter<'_>, offset_ms: Option<i64>, at: Option<At>) -> fmt::Result {
     match at {
         Some(At::Timestamp(ms)) => {
-            write!(f, " @ {}{}.{:03}", if ms < 0 { "-" } else { "" }, ms.abs() / 1000, ms.abs() % 1000)?
+            write!(f, " @ {}{}.{:03}", if ms < 0 { "-" } else { "" }, ms.abs() / 1000, ms.abs() % 1000)?;
         }
         Some(At::Start) => f.write_str(" @ start()")?,
         Some(At::End) => f.write_str(" @ end()")?,

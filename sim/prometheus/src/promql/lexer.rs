@@ -141,7 +141,7 @@ fn bracket(
 
 /// A colon starts a metric name except between the two durations of a subquery.
 fn starts_metric_name(bytes: &[u8], at: usize, open: &[(&'static str, usize)]) -> bool {
-    !open.last().is_some_and(|(symbol, _)| *symbol == "[")
+    open.last().is_none_or(|(symbol, _)| *symbol != "[")
         && bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b == b':')
 }
 

@@ -102,25 +102,25 @@ fn inverse(relation: Relation) -> Relation {
 /// The spans that stand in one relation to any span of a set, prepared so that a membership test is a search in a tree.
 enum Relatives {
     /// The `left` numbers of the possible parents.
-    ChildrenOf(BTreeSet<i64>),
+    Children(BTreeSet<i64>),
     /// The `parent` numbers of the set: its parents.
-    ParentsOf(BTreeSet<i64>),
+    Parents(BTreeSet<i64>),
     /// The outermost intervals, disjoint, ascending.
-    DescendantsOf(Vec<(i64, i64)>),
+    Descendants(Vec<(i64, i64)>),
     /// The `left` numbers of the set: an ancestor's interval contains one of them strictly.
-    AncestorsOf(BTreeSet<i64>),
+    Ancestors(BTreeSet<i64>),
     /// The set itself as (parent, left).
-    SiblingsOf(BTreeSet<(i64, i64)>),
+    Siblings(BTreeSet<(i64, i64)>),
 }
 
 impl Relatives {
     fn of(relation: Relation, set: &BTreeSet<usize>, places: &[NestedSet]) -> Self {
         let connected = set.iter().map(|&span| places[span]).filter(|place| place.left > 0);
         match relation {
-            Relation::Child => Relatives::ChildrenOf(connected.map(|place| place.left).collect()),
-            Relation::Parent => Relatives::ParentsOf(connected.map(|place| place.parent).collect()),
-            Relation::Ancestor => Relatives::AncestorsOf(connected.map(|place| place.left).collect()),
-            Relation::Sibling => Relatives::SiblingsOf(
+            Relation::Child => Relatives::Children(connected.map(|place| place.left).collect()),
+            Relation::Parent => Relatives::Parents(connected.map(|place| place.parent).collect()),
+            Relation::Ancestor => Relatives::Ancestors(connected.map(|place| place.left).collect()),
+            Relation::Sibling => Relatives::Siblings(
                 connected.filter(|place| place.parent > 0).map(|place| (place.parent, place.left)).collect(),
             ),
             Relation::Descendant => {
@@ -132,7 +132,7 @@ impl Relatives {
                     reach = reach.max(right);
                     outermost
                 });
-                Relatives::DescendantsOf(intervals)
+                Relatives::Descendants(intervals)
             }
         }
     }
@@ -143,14 +143,14 @@ impl Relatives {
             return false;
         }
         match self {
-            Relatives::ChildrenOf(parents) => parents.contains(&place.parent),
-            Relatives::ParentsOf(parents) => parents.contains(&place.left),
-            Relatives::DescendantsOf(intervals) => {
+            Relatives::Children(parents) => parents.contains(&place.parent),
+            Relatives::Parents(parents) => parents.contains(&place.left),
+            Relatives::Descendants(intervals) => {
                 let after = intervals.partition_point(|&(left, _)| left < place.left);
                 after > 0 && intervals[after - 1].1 > place.right
             }
-            Relatives::AncestorsOf(lefts) => lefts.range(place.left + 1..place.right).next().is_some(),
-            Relatives::SiblingsOf(set) => {
+            Relatives::Ancestors(lefts) => lefts.range(place.left + 1..place.right).next().is_some(),
+            Relatives::Siblings(set) => {
                 set.range((place.parent, i64::MIN)..=(place.parent, i64::MAX)).any(|&(_, left)| left != place.left)
             }
         }

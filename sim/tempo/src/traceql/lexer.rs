@@ -114,7 +114,7 @@ impl<'a> Lexer<'a> {
         self.take(end)
     }
 
-    fn error<T>(&self, at: Position, message: impl Into<String>) -> Result<T, ParseError> {
+    fn error<T>(at: Position, message: impl Into<String>) -> Result<T, ParseError> {
         Err(ParseError { at, kind: ParseErrorKind::Syntax, message: message.into() })
     }
 
@@ -130,7 +130,7 @@ impl<'a> Lexer<'a> {
                     Some(end) => {
                         self.take(end + 2);
                     }
-                    None => return self.error(at, "comment not terminated"),
+                    None => return Self::error(at, "comment not terminated"),
                 }
             } else {
                 return Ok(());
@@ -161,7 +161,7 @@ impl<'a> Lexer<'a> {
                 return Ok(TokenKind::Sign(sign));
             }
         }
-        self.error(self.at, format!("syntax error: unexpected character {c:?}"))
+        Self::error(self.at, format!("syntax error: unexpected character {c:?}"))
     }
 
     fn word(&mut self) -> Result<TokenKind, ParseError> {
@@ -186,7 +186,7 @@ impl<'a> Lexer<'a> {
             let whole = format!("{word}:{name}");
             return match Intrinsic::from_text(&whole) {
                 Some(intrinsic) => Ok(TokenKind::Field(Field::Intrinsic(intrinsic))),
-                None => self.error(at, format!("syntax error: unknown intrinsic {whole}")),
+                None => Self::error(at, format!("syntax error: unknown intrinsic {whole}")),
             };
         }
         Ok(match word {
@@ -232,7 +232,7 @@ impl<'a> Lexer<'a> {
         }
         if name.is_empty() {
             let found = self.peek().map_or_else(|| "$end".to_owned(), |c| c.to_string());
-            return self.error(at, format!("syntax error: unexpected {found}, expecting an attribute name"));
+            return Self::error(at, format!("syntax error: unexpected {found}, expecting an attribute name"));
         }
         Ok(TokenKind::Field(Field::Attribute { scope, name }))
     }
@@ -241,11 +241,11 @@ impl<'a> Lexer<'a> {
         self.bump();
         loop {
             match self.bump() {
-                None => return self.error(self.at, "unexpected EOF, expecting \""),
+                None => return Self::error(self.at, "unexpected EOF, expecting \""),
                 Some('"') => return Ok(()),
                 Some('\\') => match self.bump() {
                     Some(c @ ('"' | '\\')) => name.push(c),
-                    _ => return self.error(self.at, "invalid escape sequence"),
+                    _ => return Self::error(self.at, "invalid escape sequence"),
                 },
                 Some(c) => name.push(c),
             }
@@ -258,9 +258,9 @@ impl<'a> Lexer<'a> {
         let mut out = String::new();
         loop {
             match self.bump() {
-                None => return self.error(at, "literal not terminated"),
+                None => return Self::error(at, "literal not terminated"),
                 Some(c) if Some(c) == quote => return Ok(out),
-                Some('\n') if quote == Some('"') => return self.error(at, "literal not terminated"),
+                Some('\n') if quote == Some('"') => return Self::error(at, "literal not terminated"),
                 Some('\\') if quote == Some('"') => out.push(self.escape()?),
                 Some(c) => out.push(c),
             }
@@ -281,7 +281,7 @@ impl<'a> Lexer<'a> {
             Some('x') => 2,
             Some('u') => 4,
             Some('U') => 8,
-            _ => return self.error(at, "invalid char escape"),
+            _ => return Self::error(at, "invalid char escape"),
         };
         let hex = self.rest.get(..digits).filter(|hex| hex.chars().all(|c| c.is_ascii_hexdigit()));
         let decoded = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok()).and_then(char::from_u32);
@@ -290,7 +290,7 @@ impl<'a> Lexer<'a> {
                 self.take(digits);
                 Ok(c)
             }
-            None => self.error(at, "invalid char escape"),
+            None => Self::error(at, "invalid char escape"),
         }
     }
 
@@ -306,7 +306,7 @@ impl<'a> Lexer<'a> {
             };
             return match value {
                 Some(value) => Ok(TokenKind::Static(value)),
-                None => self.error(at, format!("invalid number {first}: value out of range")),
+                None => Self::error(at, format!("invalid number {first}: value out of range")),
             };
         }
         let mut nanos = 0.0;
@@ -316,7 +316,7 @@ impl<'a> Lexer<'a> {
             let factor = NANOS_PER_UNIT.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
             match (number.parse::<f64>(), factor) {
                 (Ok(number), Some(factor)) => nanos += number * factor,
-                _ => return self.error(at, format!("unknown unit {unit:?} in duration")),
+                _ => return Self::error(at, format!("unknown unit {unit:?} in duration")),
             }
             if !self.peek().is_some_and(|c| c.is_ascii_digit()) {
                 break;
@@ -324,7 +324,7 @@ impl<'a> Lexer<'a> {
             number = self.digits().to_owned();
         }
         if nanos >= i64::MAX as f64 {
-            return self.error(at, "duration out of range");
+            return Self::error(at, "duration out of range");
         }
         Ok(TokenKind::Static(Static::Duration(nanos.round() as i64)))
     }

@@ -293,10 +293,10 @@ impl Parser {
         self.deeper(|parser| {
             let mut stages = parser.pipeline()?;
             parser.expect_sign(")")?;
-            if stages.len() == 1 && matches!(stages.first(), Some(Stage::Spanset(_))) {
-                if let Some(Stage::Spanset(inner)) = stages.pop() {
-                    return Ok(inner);
-                }
+            if stages.len() == 1
+                && let Some(Stage::Spanset(inner)) = stages.pop_if(|stage| matches!(stage, Stage::Spanset(_)))
+            {
+                return Ok(inner);
             }
             Ok(SpansetExpr::Pipeline(stages))
         })
@@ -513,5 +513,5 @@ fn binary(op: BinaryOp, lhs: Expr, rhs: Expr, at: Position) -> Parsed<Expr> {
 }
 
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).last().unwrap_or_default().to_owned()
+    text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }

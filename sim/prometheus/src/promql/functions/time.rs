@@ -31,7 +31,9 @@ pub(super) fn timestamp(call: &Call<'_, '_>) -> Result<Val, EvalError> {
         ExprKind::Vector(selector) => call.evaluator.select_instant(selector, call.t_ms)?,
         _ => {
             let mut vector = call.evaluator.vector(arg, call.t_ms)?;
-            vector.iter_mut().for_each(|sample| sample.t_ms = call.t_ms);
+            for sample in &mut vector {
+                sample.t_ms = call.t_ms;
+            }
             vector
         }
     };
