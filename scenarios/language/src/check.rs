@@ -106,7 +106,10 @@ impl Files for OnDisk {
 pub fn load(file: &str, text: &str, checkers: &Checkers<'_>) -> Result<Scenario, Vec<Finding>> {
     let (scenario, mut findings) = parse(file, text);
     if let Some(scenario) = &scenario {
-        findings.extend(check(scenario, text, checkers));
+        let unread = findings.iter().any(|finding| finding.severity == Severity::Error);
+        // A step that cannot be read names nothing, which is no second mistake of whoever refers to it.
+        let follows = |finding: &Finding| unread && finding.code == Code::SCN017;
+        findings.extend(check(scenario, text, checkers).into_iter().filter(|finding| !follows(finding)));
     }
     findings.sort_by_key(|finding| (finding.line, finding.column, finding.code));
     let fatal = findings.iter().any(|finding| finding.severity == Severity::Error);

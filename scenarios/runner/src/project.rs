@@ -7,6 +7,7 @@ use std::{
 
 use scenario_language::{Action, Checkers, Code, FaultSpec, Finding, OnDisk, ParamKind, ParamSpec, Scenario};
 use serde_json::Value;
+use sim_world::faults::FaultError;
 
 /// A scenario file is not longer than this.
 pub const SCENARIO_BYTES_MAX: u64 = 1 << 20;
@@ -236,7 +237,12 @@ fn check_faults(scenario: &Scenario, text: &str) -> Result<(), ProjectError> {
         if let Action::Fault { name, params } = &step.action {
             let given: Vec<_> = params.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect();
             if let Err(error) = sim_world::faults::parse(&name.value, &given) {
-                let span = params.first().map_or(name.span, |(_, value)| value.span);
+                // The wrong parameter's value where it was written, else the fault.
+                let wrong = match &error {
+                    FaultError::BadParameter { name, .. } => params.iter().find(|(given, _)| given.value == *name),
+                    _ => None,
+                };
+                let span = wrong.map_or(name.span, |(_, value)| value.span);
                 diagnostics.error(Code::SCN020, span, error.to_string(), None);
             }
         }
