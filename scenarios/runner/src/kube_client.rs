@@ -22,20 +22,45 @@ struct Resource {
     namespaced: bool,
 }
 
+/// Kind and namespace of a list.
+type ListKey = (String, Option<String>);
+
 /// A client of the world's API server.
 pub struct KubeClient {
     http: Client,
     resources: Mutex<BTreeMap<String, Resource>>,
+    /// The revision of everything that the API server stores.
+    revision: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Lists with the revision before they were asked for. Whoever looks again and again at a world in which nothing
+    /// changes need not ask each time.
+    lists: Mutex<BTreeMap<ListKey, (u64, Vec<Value>)>>,
 }
 
 impl KubeClient {
-    /// A client on `host`.
-    pub fn new(host: Host) -> Self {
-        Self { http: Client::new(host), resources: Mutex::default() }
+    /// A client on `host`; `revision` grows with every change of what the API server stores.
+    pub fn new(host: Host, revision: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self {
+            http: Client::new(host),
+            resources: Mutex::default(),
+            revision: Box::new(revision),
+            lists: Mutex::default(),
+        }
     }
 
     /// The items of a list of a kind's objects.
     pub async fn list(&self, kind: &str, namespace: Option<&str>) -> Result<Vec<Value>> {
+        let key = (kind.to_owned(), namespace.map(ToOwned::to_owned));
+        let revision = (self.revision)();
+        let known = self.lists.lock().expect("no code panics while it holds the lists").get(&key).cloned();
+        if let Some((_, items)) = known.filter(|(asked, _)| *asked == revision) {
+            return Ok(items);
+        }
+        let items = self.ask_for_list(kind, namespace).await?;
+        self.lists.lock().expect("no code panics while it holds the lists").insert(key, (revision, items.clone()));
+        Ok(items)
+    }
+
+    async fn ask_for_list(&self, kind: &str, namespace: Option<&str>) -> Result<Vec<Value>> {
         let resource = self.resource(kind).await?;
         let (status, body) = self.ask(Method::GET, &resource.path(namespace, None), None).await?;
         let mut body = accepted(status, body)?;

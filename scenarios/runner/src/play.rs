@@ -47,7 +47,10 @@ pub(crate) async fn play(loaded: &Loaded, record: bool) -> Result<Played, PlayEr
         .start()
         .await?;
     let zero = world.ready().await?;
-    let kube = Arc::new(KubeClient::new(world.observer().clone()));
+    let kube = {
+        let api = world.cluster().api().clone();
+        Arc::new(KubeClient::new(world.observer().clone(), move || api.engine().revision()))
+    };
     let backends = Embedded::new(world.observer().clone(), kube.clone(), world.logs().clone());
     let mut player = Player { loaded, world, kube, moments: Vec::new() };
     let mut judge = Judge::new(scenario, zero.as_nanos());

@@ -121,6 +121,9 @@ struct Worker {
     notes: mpsc::Sender<Note>,
     start_time: String,
     ending: bool,
+    /// The state may differ from what was reported last.
+    due: bool,
+    reported: Option<Value>,
 }
 
 /// Runs a pod until it is gone.
@@ -133,7 +136,9 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
     let init = json::list(&pod, &["spec", "initContainers"]).iter().map(|c| Slot::new(c, true));
     let slots = init.chain(json::list(&pod, &["spec", "containers"]).iter().map(|c| Slot::new(c, false))).collect();
     let mut mounts = shared.mounts.subscribe();
-    let mut worker = Worker { shared, pod, host, node, slots, notes, start_time: now().rfc3339(), ending: false };
+    let start_time = now().rfc3339();
+    let mut worker =
+        Worker { shared, pod, host, node, slots, notes, start_time, ending: false, due: true, reported: None };
     let mut kill_at: Option<tokio::time::Instant> = None;
     loop {
         if !worker.ending && json::deleting(&worker.pod) {
@@ -142,7 +147,9 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
             kill_at = Some(tokio::time::Instant::now() + Duration::from_secs(grace));
         }
         worker.advance();
-        worker.report();
+        if std::mem::take(&mut worker.due) {
+            worker.report();
+        }
         if worker.ending && worker.slots.iter().all(|s| !s.running()) {
             break;
         }
@@ -155,13 +162,21 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
                     worker.shared.network.remove_host(ip);
                     return;
                 }
-                worker.pod = updates.borrow_and_update().clone();
+                let pod = updates.borrow_and_update().clone();
+                // What comes back is mostly what was reported.
+                worker.due = pod.get("status") != worker.reported.as_ref()
+                    || json::deleting(&pod) != json::deleting(&worker.pod);
+                worker.pod = pod;
             }
-            Some(note) = inbox.recv() => worker.handle(note),
+            Some(note) = inbox.recv() => {
+                worker.due = true;
+                worker.handle(note);
+            }
             Ok(()) = mounts.changed() => worker.remount(),
             () = tokio::time::sleep_until(kill_at.unwrap_or_else(tokio::time::Instant::now)), if kill_at.is_some() => {
                 for at in 0..worker.slots.len() {
                     if worker.slots[at].running() {
+                        worker.due = true;
                         worker.end(at, &Exit { code: 137, message: String::new() });
                     }
                 }
@@ -487,6 +502,7 @@ impl Worker {
             &self.start_time,
             &now().rfc3339(),
         );
+        self.reported = Some(status.clone());
         if status == old {
             return;
         }

@@ -22,6 +22,14 @@ pub(super) fn histogram_quantile(call: &Call<'_, '_>) -> Result<Val, EvalError> 
         call.evaluator.warn(&message, call.args[0].span);
     }
     let mut groups: BTreeMap<(String, Labels), (Labels, Vec<Bucket>)> = BTreeMap::new();
+    // Buckets of one histogram mostly come one after the other: its labels are made once, not once a bucket.
+    let mut run: Option<(Labels, Vec<Bucket>)> = None;
+    let mut close = |run: Option<(Labels, Vec<Bucket>)>| {
+        let Some((labels, buckets)) = run else { return };
+        let name = labels.value(METRIC_NAME).to_owned();
+        let full = labels.without("le");
+        groups.entry((name, full.without_name())).or_insert_with(|| (full, Vec::new())).1.extend(buckets);
+    };
     for sample in call.evaluator.vector(&call.args[1], call.t_ms)? {
         let bound = sample.labels.value("le");
         let Ok(upper_bound) = bound.parse::<f64>() else {
@@ -32,11 +40,13 @@ pub(super) fn histogram_quantile(call: &Call<'_, '_>) -> Result<Val, EvalError> 
             call.evaluator.warn(&message, call.args[1].span);
             continue;
         };
-        let name = sample.labels.value(METRIC_NAME).to_owned();
-        let full = sample.labels.without("le");
         let bucket = Bucket { upper_bound, count: sample.value.float() };
-        groups.entry((name, full.without_name())).or_insert_with(|| (full, Vec::new())).1.push(bucket);
+        match &mut run {
+            Some((labels, buckets)) if same_but_for_bound(labels, &sample.labels) => buckets.push(bucket),
+            _ => close(run.replace((sample.labels, vec![bucket]))),
+        }
     }
+    close(run);
     let mut out = Vec::new();
     for ((name, _), (labels, buckets)) in groups {
         let (value, fixed) = bucket_quantile(q, buckets);
@@ -51,6 +61,11 @@ pub(super) fn histogram_quantile(call: &Call<'_, '_>) -> Result<Val, EvalError> 
         out.push(sample);
     }
     Ok(Val::Vector(call.evaluator.unique_unless_delayed(out)?))
+}
+
+/// Whether two series are buckets of one histogram.
+fn same_but_for_bound(left: &Labels, right: &Labels) -> bool {
+    left.iter().filter(|(name, _)| *name != "le").eq(right.iter().filter(|(name, _)| *name != "le"))
 }
 
 /// The quantile, and whether falling buckets had to be lifted.
