@@ -114,3 +114,20 @@ fn a_report_folder_that_cannot_be_written() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.starts_with("the report cannot be written to /dev/null/report/report.json: "), "{error}");
 }
+
+#[test]
+fn a_reader_that_goes_away() {
+    use std::{io::Read as _, process::Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_multigres-sim"))
+        .arg("schema")
+        .current_dir(root())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut error = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    child.wait().unwrap();
+    assert_eq!(error, "", "no panic");
+}

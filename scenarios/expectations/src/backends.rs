@@ -1,11 +1,13 @@
 //! The query interfaces that expectations talk to, and to nothing else.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::Value;
 use thiserror::Error;
+
+use crate::span_tree::SpanTree;
 
 /// Why a backend gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -58,7 +60,7 @@ pub struct LogLine {
 #[async_trait]
 pub trait Backends: Send + Sync {
     /// The items of a list of objects of a kind (`Cell`, `Event`), in one namespace or in all.
-    async fn kube_list(&self, kind: &str, namespace: Option<&str>) -> Result<Vec<Value>>;
+    async fn kube_list(&self, kind: &str, namespace: Option<&str>) -> Result<Arc<Vec<Value>>>;
     /// One object; `None` when it does not exist.
     async fn kube_get(&self, kind: &str, namespace: Option<&str>, name: &str) -> Result<Option<Value>>;
     /// `data` of `/api/v1/query`.
@@ -71,6 +73,11 @@ pub trait Backends: Send + Sync {
     async fn tempo_search(&self, query: &str, start_s: i64, end_s: i64, limit: usize) -> Result<Value>;
     /// The body of `/api/traces/<id>` (or `/api/v2/traces/<id>`); `None` when there is no such trace.
     async fn tempo_trace(&self, id: &str) -> Result<Option<Value>>;
+    /// The spans of a trace; none where there is no such trace.
+    async fn span_tree(&self, id: &str) -> Result<Arc<SpanTree>> {
+        let body = self.tempo_trace(id).await?;
+        Ok(Arc::new(body.map(|body| SpanTree::from_otlp(&body)).unwrap_or_default()))
+    }
     /// The value of a key.
     async fn etcd_get(&self, key: &str) -> Result<Option<Vec<u8>>>;
     /// The keys that start with a prefix, in order.
@@ -85,9 +92,9 @@ pub trait Backends: Send + Sync {
 /// same world, and asks for it once.
 pub struct Memo<'b> {
     inner: &'b dyn Backends,
-    lists: Mutex<BTreeMap<(String, Option<String>), Result<Vec<Value>>>>,
+    lists: Mutex<BTreeMap<(String, Option<String>), Result<Arc<Vec<Value>>>>>,
     values: Mutex<BTreeMap<String, Result<Value>>>,
-    traces: Mutex<BTreeMap<String, Result<Option<Value>>>>,
+    trees: Mutex<BTreeMap<String, Result<Arc<SpanTree>>>>,
     logs: Mutex<Option<Result<Vec<LogLine>>>>,
 }
 
@@ -98,7 +105,7 @@ impl<'b> Memo<'b> {
             inner,
             lists: Mutex::default(),
             values: Mutex::default(),
-            traces: Mutex::default(),
+            trees: Mutex::default(),
             logs: Mutex::default(),
         }
     }
@@ -114,7 +121,7 @@ impl<'b> Memo<'b> {
 
 #[async_trait]
 impl Backends for Memo<'_> {
-    async fn kube_list(&self, kind: &str, namespace: Option<&str>) -> Result<Vec<Value>> {
+    async fn kube_list(&self, kind: &str, namespace: Option<&str>) -> Result<Arc<Vec<Value>>> {
         let key = (kind.to_string(), namespace.map(str::to_string));
         let known = self.lists.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(known) = known {
@@ -164,12 +171,16 @@ impl Backends for Memo<'_> {
     }
 
     async fn tempo_trace(&self, id: &str) -> Result<Option<Value>> {
-        let known = self.traces.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        self.inner.tempo_trace(id).await
+    }
+
+    async fn span_tree(&self, id: &str) -> Result<Arc<SpanTree>> {
+        let known = self.trees.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         if let Some(known) = known {
             return known;
         }
-        let answer = self.inner.tempo_trace(id).await;
-        self.traces.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_string(), answer.clone());
+        let answer = self.inner.span_tree(id).await;
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_string(), answer.clone());
         answer
     }
 

@@ -1,6 +1,7 @@
 //! `correlation`: references between signals, judged after the final flush.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use scenario_language::{CorrelationPattern, CorrelationRule};
 use serde_json::{Value, json};
@@ -46,7 +47,7 @@ fn padded(id: &str) -> String {
 pub fn judge_signals(
     pattern: &CorrelationPattern,
     lines: &[LogLine],
-    traces: &BTreeMap<String, SpanTree>,
+    traces: &BTreeMap<String, Arc<SpanTree>>,
 ) -> (bool, Story) {
     let wanted = |process: &str| pattern.process.as_ref().is_none_or(|wanted| wanted.holds_text(process));
     let lines: Vec<&LogLine> = lines.iter().filter(|line| wanted(&line.process)).collect();
@@ -71,7 +72,7 @@ pub fn judge_signals(
 fn apply(
     rule: CorrelationRule,
     lines: &[&LogLine],
-    traces: &BTreeMap<String, SpanTree>,
+    traces: &BTreeMap<String, Arc<SpanTree>>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> (usize, Vec<String>) {
     let level = |line: &LogLine| value(line, "level").and_then(|level| level.as_str().map(str::to_ascii_lowercase));
@@ -116,7 +117,7 @@ fn apply(
     }
 }
 
-fn lies_in_its_span(line: &LogLine, traces: &BTreeMap<String, SpanTree>) -> bool {
+fn lies_in_its_span(line: &LogLine, traces: &BTreeMap<String, Arc<SpanTree>>) -> bool {
     let Some((trace, span)) = ids(line) else { return false };
     let stored = traces.get(&trace).and_then(|tree| tree.spans.iter().find(|stored| stored.span_id == span));
     stored.is_some_and(|span| line.ts_ns >= span.start_ns - LINE_SLACK_NS && line.ts_ns <= span.end_ns + LINE_SLACK_NS)
@@ -141,7 +142,7 @@ mod tests {
             .collect();
         let body = json!({"batches": [{"scopeSpans": [{"spans": [{"traceId": TRACE, "spanId": SPAN, "name": "x", "status": {"code": status},
             "startTimeUnixNano": "10", "endTimeUnixNano": "20"}]}]}]});
-        let traces = BTreeMap::from([(TRACE.to_string(), SpanTree::from_otlp(&body))]);
+        let traces = BTreeMap::from([(TRACE.to_string(), Arc::new(SpanTree::from_otlp(&body)))]);
         judge_signals(
             &crate::testing::expectation(&format!("correlation: {{ rules: [{rules}] }}")).correlation(),
             &lines,

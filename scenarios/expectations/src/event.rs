@@ -24,7 +24,7 @@ pub async fn judge(
     let mut objects = Vec::new();
     if let Some(about) = &pattern.about {
         let listed = backends.kube_list(&about.kind, about.namespace()).await?;
-        objects = listed.into_iter().filter(|object| about.matches(object)).collect();
+        objects = listed.iter().filter(|object| about.matches(object)).cloned().collect();
     }
     Ok(judge_events(pattern, &events, &objects, since, clock))
 }

@@ -1,7 +1,7 @@
 //! `golden`: reviewed snapshots, rendered so that only what matters can change them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use scenario_language::{GoldenPattern, GoldenWhat};
@@ -57,7 +57,7 @@ const TARGET_LABELS: [&str; 6] = ["container", "endpoint", "instance", "job", "p
 #[derive(Clone, Debug)]
 pub enum GoldenInput {
     /// Traces.
-    Traces(Vec<SpanTree>),
+    Traces(Vec<Arc<SpanTree>>),
     /// Objects.
     Objects(Vec<Value>),
     /// Series as label sets with `__name__`, and the metadata of families: name, type.
@@ -84,7 +84,7 @@ pub async fn render(pattern: &GoldenPattern, backends: &dyn Backends, clock: &Ru
         GoldenWhat::Objects => {
             let mut objects = Vec::new();
             for kind in OBJECT_KINDS {
-                let mut listed = backends.kube_list(kind, Some(OBJECT_NAMESPACE)).await?;
+                let mut listed = backends.kube_list(kind, Some(OBJECT_NAMESPACE)).await?.to_vec();
                 for object in &mut listed {
                     // Items of a list have no kind of their own.
                     if let Some(map) = object.as_object_mut() {
@@ -109,7 +109,7 @@ pub async fn render(pattern: &GoldenPattern, backends: &dyn Backends, clock: &Ru
             let series = vector(&answer)?.into_iter().map(|series| series.labels.into_iter().collect()).collect();
             GoldenInput::Metrics { series, types }
         }
-        GoldenWhat::Events => GoldenInput::Events(backends.kube_list("Event", Some(OBJECT_NAMESPACE)).await?),
+        GoldenWhat::Events => GoldenInput::Events(backends.kube_list("Event", Some(OBJECT_NAMESPACE)).await?.to_vec()),
     };
     Ok(render_golden(&input))
 }
@@ -150,7 +150,7 @@ const OMITTED_ATTRIBUTES: [&str; 8] = [
 
 /// The different shapes of traces, each once, a line a span. How often a shape comes depends on chance and timing and
 /// is for other expectations to say.
-fn shapes(trees: &[SpanTree]) -> String {
+fn shapes(trees: &[Arc<SpanTree>]) -> String {
     let shapes: BTreeSet<String> =
         trees.iter().flat_map(|tree| tree.roots.iter().map(|root| shape(tree, *root, 0).join("\n"))).collect();
     shapes.into_iter().flat_map(|shape| [shape, "\n\n".to_owned()]).collect()
@@ -321,9 +321,9 @@ mod tests {
                 "kind": 1, "attributes": [{"key": "cr.uid", "value": {"stringValue": id}}, {"key": "a", "value": {"stringValue": format!("x {id} 10.244.1.7:2379")}}]})
         };
         let tree = |_: usize| {
-            SpanTree::from_otlp(&json!({"batches": [{"scopeSpans": [{"spans": [
+            Arc::new(SpanTree::from_otlp(&json!({"batches": [{"scopeSpans": [{"spans": [
                 span("00000000000000a1", "", "Root", 1), span("00000000000000a2", "00000000000000a1", "Child", 2),
-                span("00000000000000a3", "00000000000000a1", "Child", 3)]}]}]}))
+                span("00000000000000a3", "00000000000000a1", "Child", 3)]}]}]})))
         };
         GoldenInput::Traces(vec![tree(0), tree(1)])
     }

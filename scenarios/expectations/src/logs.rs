@@ -1,6 +1,7 @@
 //! `logs`: log lines.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scenario_language::{Comparison, LogsPattern, format_duration};
@@ -45,7 +46,7 @@ pub async fn judge(
 pub fn judge_lines(
     pattern: &LogsPattern,
     lines: &[&LogLine],
-    traces: &BTreeMap<String, SpanTree>,
+    traces: &BTreeMap<String, Arc<SpanTree>>,
     clock: &RunClock,
 ) -> (bool, Story) {
     let field = |line: &LogLine, name: &str| match name {
@@ -111,7 +112,7 @@ pub fn ids(line: &LogLine) -> Option<(String, String)> {
 }
 
 /// Whether the span that a line names is stored in the trace that it names.
-pub fn has_span(line: &LogLine, traces: &BTreeMap<String, SpanTree>) -> bool {
+pub fn has_span(line: &LogLine, traces: &BTreeMap<String, Arc<SpanTree>>) -> bool {
     ids(line).is_some_and(|(trace, span)| {
         traces.get(&trace).is_some_and(|tree| tree.spans.iter().any(|stored| stored.span_id == span))
     })
@@ -135,7 +136,7 @@ mod tests {
 
     fn judge(yaml: &str, lines: &[LogLine]) -> (bool, Story) {
         let body = json!({"batches": [{"scopeSpans": [{"spans": [{"traceId": TRACE, "spanId": "00f067aa0ba902b7", "name": "x"}]}]}]});
-        let traces = BTreeMap::from([(TRACE.to_string(), SpanTree::from_otlp(&body))]);
+        let traces = BTreeMap::from([(TRACE.to_string(), Arc::new(SpanTree::from_otlp(&body)))]);
         let lines: Vec<&LogLine> = lines.iter().collect();
         judge_lines(&crate::testing::expectation(&format!("logs: {yaml}")).logs(), &lines, &traces, &CLOCK)
     }

@@ -1,6 +1,7 @@
 //! Expectations for tests, written as they are in scenario files.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
@@ -115,7 +116,7 @@ impl Fake {
 
 #[async_trait]
 impl Backends for Fake {
-    async fn kube_list(&self, kind: &str, _: Option<&str>) -> Result<Vec<Value>> {
+    async fn kube_list(&self, kind: &str, _: Option<&str>) -> Result<Arc<Vec<Value>>> {
         self.lists.fetch_add(1, Ordering::Relaxed);
         let now = self.now_s.load(Ordering::Relaxed);
         if self.away.is_some_and(|(from, to)| (from..to).contains(&now)) {
@@ -124,7 +125,7 @@ impl Backends for Fake {
         let phase = self.phases.iter().rev().find(|(from, _)| *from <= now).map(|(_, phase)| phase);
         let cluster =
             |phase| json!({"metadata": {"name": "minimal", "namespace": "default"}, "status": {"phase": phase}});
-        Ok(if kind == "MultigresCluster" { phase.map(cluster).into_iter().collect() } else { Vec::new() })
+        Ok(Arc::new(if kind == "MultigresCluster" { phase.map(cluster).into_iter().collect() } else { Vec::new() }))
     }
 
     async fn kube_get(&self, _: &str, _: Option<&str>, _: &str) -> Result<Option<Value>> {

@@ -1,6 +1,7 @@
 //! `trace`: traces selected by TraceQL, and their shape.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scenario_language::TracePattern;
@@ -113,8 +114,8 @@ async fn summaries(query: &str, backends: &dyn Backends, clock: &RunClock) -> Re
 }
 
 /// One trace.
-pub async fn load(id: &str, backends: &dyn Backends) -> Result<SpanTree> {
-    Ok(backends.tempo_trace(id).await?.map(|body| SpanTree::from_otlp(&body)).unwrap_or_default())
+pub async fn load(id: &str, backends: &dyn Backends) -> Result<Arc<SpanTree>> {
+    backends.span_tree(id).await
 }
 
 /// The names of the root spans that are stored, with their number.

@@ -36,17 +36,17 @@ pub fn line(report: &RunReport, wall: Option<Duration>, style: Style) -> String 
     };
     let held = report.expectations.iter().filter(|judged| judged.ok).count();
     let total = report.expectations.len();
-    let counted = if held == total {
-        format!("{total} expectations hold")
-    } else {
-        format!("{held} of {total} expectations hold")
-    };
+    let counted = if held == total { holds(total) } else { format!("{held} of {}", holds(total)) };
     let mut line =
         format!("{verdict} {:NAME_COLUMNS$} {:>6} virtual  {counted}", report.scenario, offset(report.duration_ms));
     if let Some(wall) = wall {
         let _ = write!(line, "  {}", style.paint("2", &format!("{:.2} s", wall.as_secs_f64())));
     }
     line
+}
+
+fn holds(count: usize) -> String {
+    if count == 1 { "1 expectation holds".to_owned() } else { format!("{count} expectations hold") }
 }
 
 /// What the operator went through, moment by moment, and what was expected of the telemetry.

@@ -73,7 +73,7 @@ impl Embedded {
     /// A client of each cluster's topology server.
     async fn topology_servers(&self) -> Result<Vec<KvClient>> {
         let mut clients = Vec::new();
-        for server in self.kube.list("TopoServer", None).await? {
+        for server in self.kube.list("TopoServer", None).await?.iter() {
             let (Some(name), Some(namespace)) =
                 (server["metadata"]["name"].as_str(), server["metadata"]["namespace"].as_str())
             else {
@@ -118,7 +118,7 @@ fn encode(text: &str) -> String {
 
 #[async_trait]
 impl Backends for Embedded {
-    async fn kube_list(&self, kind: &str, namespace: Option<&str>) -> Result<Vec<Value>> {
+    async fn kube_list(&self, kind: &str, namespace: Option<&str>) -> Result<Arc<Vec<Value>>> {
         self.kube.list(kind, namespace).await
     }
 

@@ -1,6 +1,9 @@
 //! The Kubernetes API as a user of it: kinds found by discovery, objects applied, patched, deleted.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
@@ -33,7 +36,7 @@ pub struct KubeClient {
     revision: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Lists with the revision before they were asked for. Whoever looks again and again at a world in which nothing
     /// changes need not ask each time.
-    lists: Mutex<BTreeMap<ListKey, (u64, Vec<Value>)>>,
+    lists: Mutex<BTreeMap<ListKey, (u64, Arc<Vec<Value>>)>>,
 }
 
 impl KubeClient {
@@ -48,14 +51,14 @@ impl KubeClient {
     }
 
     /// The items of a list of a kind's objects.
-    pub async fn list(&self, kind: &str, namespace: Option<&str>) -> Result<Vec<Value>> {
+    pub async fn list(&self, kind: &str, namespace: Option<&str>) -> Result<Arc<Vec<Value>>> {
         let key = (kind.to_owned(), namespace.map(ToOwned::to_owned));
         let revision = (self.revision)();
         let known = self.lists.lock().expect("no code panics while it holds the lists").get(&key).cloned();
         if let Some((_, items)) = known.filter(|(asked, _)| *asked == revision) {
             return Ok(items);
         }
-        let items = self.ask_for_list(kind, namespace).await?;
+        let items = Arc::new(self.ask_for_list(kind, namespace).await?);
         self.lists.lock().expect("no code panics while it holds the lists").insert(key, (revision, items.clone()));
         Ok(items)
     }

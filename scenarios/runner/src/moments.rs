@@ -18,7 +18,7 @@ pub(crate) async fn told(backends: &dyn Backends, zero: Timestamp, end: Duration
 }
 
 async fn events(backends: &dyn Backends, zero: Timestamp, end: Duration) -> Result<Vec<Moment>> {
-    let mut events = backends.kube_list("Event", None).await?;
+    let mut events = backends.kube_list("Event", None).await?.to_vec();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     // Timestamps are whole seconds; the name ends in the nanoseconds of the first occurrence.
     let born = |event: &Value| u64::from_str_radix(text(&event["metadata"]["name"]).rsplit('.').next()?, 16).ok();

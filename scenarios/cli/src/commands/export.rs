@@ -4,7 +4,7 @@ use std::fs;
 
 use scenario_runner::Options;
 
-use super::{Ended, project};
+use super::{Ended, project, say};
 use crate::{EXIT_PASSED, EXIT_WRONG, ExportArgs, Format};
 
 /// Runs the scenario and writes the files.
@@ -23,7 +23,7 @@ pub fn export(args: &ExportArgs) -> Ended {
     for (name, text) in files {
         let path = args.out.join(name);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("{}", path.display());
+        say(&path.display().to_string());
     }
     Ok(EXIT_PASSED)
 }

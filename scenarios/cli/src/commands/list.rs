@@ -2,7 +2,7 @@
 
 use scenario_runner::ProjectError;
 
-use super::{Ended, project};
+use super::{Ended, project, say};
 use crate::{EXIT_PASSED, EXIT_WRONG, Selection};
 
 /// `list`: name and summary of each scenario.
@@ -10,7 +10,7 @@ pub fn list(selection: &Selection) -> Ended {
     let project = project(&selection.paths)?;
     for path in project.discover(&selection.paths, selection.pattern.as_deref())? {
         let loaded = project.load(&path)?;
-        println!("{:52} {}", loaded.id, loaded.scenario.summary.value);
+        say(&format!("{:52} {}", loaded.id, loaded.scenario.summary.value));
     }
     Ok(EXIT_PASSED)
 }
@@ -31,25 +31,25 @@ pub fn check(selection: &Selection) -> Ended {
             Err(error) => return Err(error.into()),
         }
     }
-    println!("{good} good, {wrong} wrong");
+    say(&format!("{good} good, {wrong} wrong"));
     Ok(if wrong == 0 { EXIT_PASSED } else { EXIT_WRONG })
 }
 
 /// `faults`: each fault with its parameters.
 pub fn faults() -> Ended {
     for fault in sim_world::faults::FAULTS {
-        println!("{}\n    {}", fault.name, fault.summary);
+        say(&format!("{}\n    {}", fault.name, fault.summary));
         for parameter in fault.parameters {
             let default = parameter.default.map_or("must be given".to_owned(), |default| format!("default: {default}"));
-            println!("    {}: {} ({default})", parameter.name, parameter.takes);
+            say(&format!("    {}: {} ({default})", parameter.name, parameter.takes));
         }
-        println!();
+        say("");
     }
     Ok(EXIT_PASSED)
 }
 
 /// `schema`: the JSON Schema of scenario files.
 pub fn schema() -> Ended {
-    println!("{}", serde_json::to_string_pretty(&scenario_language::schema::schema())?);
+    say(&serde_json::to_string_pretty(&scenario_language::schema::schema())?);
     Ok(EXIT_PASSED)
 }

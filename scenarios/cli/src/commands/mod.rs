@@ -23,6 +23,18 @@ pub fn project(paths: &[std::path::PathBuf]) -> Result<Project, ProjectError> {
     }
 }
 
+/// The exit status of a program that a closed pipe ends (128 + SIGPIPE), as shells know it.
+const EXIT_PIPE_CLOSED: i32 = 141;
+
+/// Writes a line to standard output. Where nobody reads any more (`multigres-sim faults | head -1`) the program ends
+/// without a word.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(EXIT_PIPE_CLOSED);
+    }
+}
+
 /// Colours only on a terminal.
 pub fn style() -> Style {
     Style { colour: std::io::stdout().is_terminal() }

@@ -14,7 +14,7 @@ use std::{
 use scenario_report::{RunReport, json, terminal};
 use scenario_runner::{Loaded, Options, Project};
 
-use super::{Ended, project, style};
+use super::{Ended, project, say, style};
 use crate::{EXIT_FAILED, EXIT_PASSED, EXIT_WRONG, RunArgs};
 
 /// Runs what is asked for; wrong files are told all at once, before anything runs.
@@ -26,15 +26,18 @@ pub fn run(args: &RunArgs) -> Ended {
     let started = instant();
     let mut reports: Vec<RunReport> = Vec::new();
     run_all(args, &loaded, |report, wall| {
-        println!("{}", terminal::line(&report, Some(wall), style));
+        say(&terminal::line(&report, Some(wall), style));
         if args.story || loaded.len() == 1 {
-            print!("{}", terminal::story(&report, style));
+            say(terminal::story(&report, style).trim_end());
         } else {
-            print!("{}", terminal::failures(&report, style));
+            let failures = terminal::failures(&report, style);
+            if !failures.is_empty() {
+                say(failures.trim_end());
+            }
         }
         reports.push(report);
     });
-    println!("\n{}", terminal::summary(&reports, started.elapsed(), style));
+    say(&format!("\n{}", terminal::summary(&reports, started.elapsed(), style)));
     if let Some(folder) = &args.report {
         let path = folder.join("report.json");
         fs::create_dir_all(folder)
