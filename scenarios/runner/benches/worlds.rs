@@ -8,6 +8,10 @@ use std::{
 
 use scenario_runner::{Loaded, Options, Project, run};
 
+/// As in the command.
+#[global_allocator]
+static ALLOCATOR: sim_clock::allocator::MiMalloc = sim_clock::allocator::MiMalloc;
+
 /// Runs of the outage scenario; the median counts.
 const RUNS: usize = 7;
 const OUTAGE: &str = "scenarios/topology/etcd-unavailable.yaml";
