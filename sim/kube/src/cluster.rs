@@ -11,7 +11,7 @@ use sim_net::{NameTarget, Network, ServicePort};
 
 use crate::{
     engine::{Target, WriteOptions},
-    kubelet::{self, ContainerRuntime, ImageBehaviour, ReadinessFault, Shared},
+    kubelet::{self, ContainerLogs, ContainerRuntime, ImageBehaviour, ReadinessFault, Shared},
     server::ApiServer,
     wire, workloads,
 };
@@ -98,6 +98,11 @@ impl Cluster {
     /// The API server, without the network in between: for the world's own set-up and for looking.
     pub fn api(&self) -> &ApiServer {
         &self.api
+    }
+
+    /// What the containers wrote, for `pods/log`.
+    pub fn logs(&self) -> &ContainerLogs {
+        &self.kubelet.logs
     }
 
     /// Lets the kubelets find all pods with these labels not ready, whatever they answer, until it is healed.

@@ -50,6 +50,9 @@ pub mod workloads;
 
 pub use cluster::{API_ADDRESS, API_PORT, API_SERVICE_ADDRESS, Cluster, KubeOptions};
 pub use error::Error;
-pub use kubelet::{ContainerRuntime, ContainerStart, Exit, Files, ImageBehaviour, MOUNT_DELAY, ReadinessFault, Stop};
+pub use kubelet::{
+    ContainerLog, ContainerLogs, ContainerRuntime, ContainerStart, Exit, Files, ImageBehaviour, LOG_BYTES_MAX, LogLine,
+    MOUNT_DELAY, ReadinessFault, Stdout, Stop,
+};
 pub use server::{ApiServer, FaultRule, RequestInfo, Seen, Verdict, WatchQuery, Watcher};
 pub use status::{About, Cause, Status};

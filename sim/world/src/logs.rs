@@ -39,6 +39,14 @@ struct Lines {
 /// Takes the lines of one process.
 pub type LogWriter = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Lines that go to the world's store and to the container's standard output, where `pods/log` reads them.
+pub(crate) fn both(store: LogWriter, stdout: sim_kube::Stdout) -> LogWriter {
+    Arc::new(move |text| {
+        store(text);
+        stdout.line(text);
+    })
+}
+
 impl LogStore {
     /// Where the process called `namespace/pod/container`, which runs `program`, writes to.
     pub fn writer(&self, process: &str, program: &str) -> LogWriter {

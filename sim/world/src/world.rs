@@ -267,7 +267,7 @@ struct Runtime {
 impl ContainerRuntime for Runtime {
     fn start(&self, start: ContainerStart) -> BoxFuture<'static, Exit> {
         let process = format!("{}/{}/{}", start.namespace, start.pod, start.container);
-        let log = self.logs.writer(&process, program_name(&start));
+        let log = crate::logs::both(self.logs.writer(&process, program_name(&start)), start.stdout.clone());
         let Some(program) = self.images.find(&start.image) else {
             let message = format!("no program in this world is the image {}", start.image);
             log(&message);

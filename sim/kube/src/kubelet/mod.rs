@@ -1,5 +1,6 @@
 //! The kubelets of all nodes: pods become hosts of the network, containers become processes of the world.
 
+mod logs;
 mod pod;
 mod pod_env;
 mod probe;
@@ -19,6 +20,7 @@ use sim_clock::watch;
 use sim_clock::{Chance, now};
 use sim_net::{Host, Network};
 
+pub use logs::{ContainerLog, ContainerLogs, LOG_BYTES_MAX, LogLine, Stdout};
 pub use readiness::ReadinessFault;
 pub use runtime::{ContainerRuntime, ContainerStart, Exit, Files, Stop};
 
@@ -52,6 +54,7 @@ pub(crate) struct Shared {
     pub images: Mutex<BTreeMap<String, ImageBehaviour>>,
     pub nodes: BTreeMap<String, Host>,
     pub events: bool,
+    pub logs: ContainerLogs,
     readiness_faults: readiness::ReadinessFaults,
     chance: Mutex<Chance>,
     mounts: watch::Sender<u64>,
@@ -74,6 +77,7 @@ impl Shared {
             images: Mutex::new(images),
             nodes,
             events,
+            logs: ContainerLogs::default(),
             readiness_faults: readiness::ReadinessFaults::default(),
             chance,
             mounts: watch::Sender::new(0),
@@ -148,6 +152,7 @@ fn notice(shared: &Arc<Shared>, workers: &mut BTreeMap<String, watch::Sender<Obj
     if event.change == Change::Deleted {
         // The worker sees the closed channel and kills what still runs.
         workers.remove(json::uid(&event.object));
+        shared.logs.forget(json::namespace(&event.object), json::name(&event.object));
     } else {
         offer(shared, workers, &event.object);
     }

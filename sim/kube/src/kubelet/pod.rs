@@ -8,7 +8,7 @@ use sim_net::Host;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    ContainerStart, Exit, Files, Shared, Stop, pod_env,
+    ContainerStart, Exit, Files, Shared, Stdout, Stop, pod_env,
     probe::{Kind, Probe},
     status::pod_status,
 };
@@ -27,6 +27,11 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(300);
 const BACK_OFF_RESET: Duration = Duration::from_secs(600);
 /// How often a container whose configuration is missing is tried again.
 const CONFIG_RETRY: Duration = Duration::from_secs(5);
+
+/// Lines of the log that stand in for a termination message.
+const FALLBACK_LINES_MAX: usize = 80;
+/// Bytes of the log that stand in for a termination message.
+const FALLBACK_BYTES_MAX: usize = 2048;
 
 /// What a container is doing.
 #[derive(Clone, Debug)]
@@ -54,6 +59,7 @@ pub(super) struct Slot {
     began: Timestamp,
     pending: bool,
     stop: Option<watch::Sender<bool>>,
+    stdout: Option<Stdout>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -78,6 +84,7 @@ impl Slot {
             began: Timestamp::default(),
             pending: false,
             stop: None,
+            stdout: None,
             tasks: Vec::new(),
         }
     }
@@ -276,6 +283,7 @@ impl Worker {
             }
         };
         let (send, stop) = Stop::new();
+        let stdout = self.shared.logs.open(json::namespace(&self.pod), json::name(&self.pod), self.slots[at].name());
         let slot = &mut self.slots[at];
         slot.files.remount(&places, files);
         slot.mounts = places;
@@ -285,6 +293,7 @@ impl Worker {
         slot.id = format!("{:016x}{:016x}", json::fnv(json::uid(&self.pod)), json::fnv(&format!("{at}/{}", slot.runs)));
         slot.state = State::Running { since: now().rfc3339() };
         slot.stop = Some(send);
+        slot.stdout = Some(stdout.clone());
         let strings = |key: &str| {
             json::list(&slot.spec, &[key])
                 .iter()
@@ -312,6 +321,7 @@ impl Worker {
             host: self.host.clone(),
             service_account: json::text(&self.pod, &["spec", "serviceAccountName"]).to_owned(),
             stop,
+            stdout: stdout.clone(),
         };
         let task_name = format!("{}/{}/{}", container.namespace, container.pod, container.container);
         let (run, image, name) = (slot.runs, container.image.clone(), container.container.clone());
@@ -407,13 +417,19 @@ impl Worker {
     fn end(&mut self, at: usize, exit: &Exit) {
         let policy = self.policy().to_owned();
         let ending = self.ending;
+        self.shared.logs.ended(json::namespace(&self.pod), json::name(&self.pod), self.slots[at].name());
         let slot = &mut self.slots[at];
         slot.abort();
         let State::Running { since } = &slot.state else { return };
         let mut ended = json!({"exitCode": exit.code, "reason": if exit.code == 0 { "Completed" } else { "Error" },
             "startedAt": since, "finishedAt": now().rfc3339(), "containerID": format!("containerd://{}", slot.id)});
-        if !exit.message.is_empty() {
-            ended["message"] = exit.message.clone().into();
+        let fallback = exit.code != 0 && slot.spec["terminationMessagePolicy"] == "FallbackToLogsOnError";
+        let message = match &slot.stdout {
+            Some(stdout) if exit.message.is_empty() && fallback => stdout.tail(FALLBACK_LINES_MAX, FALLBACK_BYTES_MAX),
+            _ => exit.message.clone(),
+        };
+        if !message.is_empty() {
+            ended["message"] = message.into();
         }
         slot.started = false;
         slot.ready = slot.init && !slot.sidecar && exit.code == 0;

@@ -10,6 +10,8 @@ use futures::future::BoxFuture;
 use sim_clock::watch;
 use sim_net::Host;
 
+use super::Stdout;
+
 /// Starts containers as processes of the world.
 pub trait ContainerRuntime: Send + Sync {
     /// Runs a container to its end. The future is dropped when the container is killed.
@@ -47,6 +49,8 @@ pub struct ContainerStart {
     pub service_account: String,
     /// Resolves when SIGTERM arrives.
     pub stop: Stop,
+    /// Takes the lines it writes, for `pods/log`.
+    pub stdout: Stdout,
 }
 
 /// How a container ended.
