@@ -6,6 +6,7 @@
 //! | [`ssa`] | server-side apply: field ownership, conflicts, merging by type |
 //! | [`schema`], [`defaults`], [`patch`], [`selectors`], [`resources`] | what the engine is made of |
 //! | [`ApiServer`] | the engine behind a lock, with watchers and fault rules |
+//! | [`tls`], [`access`] | a certificate authority, kubeconfigs, serving over TLS; who asks |
 //! | [`wire`], [`discovery`] | HTTP around it |
 //! | [`workloads`] | controllers as steps: Deployment, ReplicaSet, StatefulSet, Service, claims, garbage collection |
 //! | [`Cluster`], [`ContainerRuntime`] | kubelets that start containers as processes of the world |
@@ -29,6 +30,7 @@
 //! fields of built-in kinds are neither pruned nor reported; quantities are not normalised; `exec` and `grpc` probes
 //! fail with a text that says so; tables and `PartialObjectMetadata` answer 406.
 
+pub mod access;
 mod cluster;
 pub mod defaults;
 pub mod discovery;
@@ -45,6 +47,7 @@ pub mod selectors;
 mod server;
 pub mod ssa;
 mod status;
+pub mod tls;
 pub mod wire;
 pub mod workloads;
 

@@ -1,0 +1,5 @@
+//! Who asks, and may they: identities, authentication, authorisation.
+
+mod user;
+
+pub use user::{Connection, UserInfo};
