@@ -17,14 +17,17 @@ use crate::{
     status::Status,
 };
 
-/// What a fault rule looks at.
+/// What fault rules and authorisation look at.
 #[derive(Clone, Debug)]
 pub struct RequestInfo {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; of a path that is no
+    /// resource's: the HTTP method in lower case.
     pub verb: &'static str,
     /// API group.
     pub group: String,
-    /// Plural.
+    /// API version.
+    pub version: String,
+    /// Plural, or empty if the path is no resource's.
     pub resource: String,
     /// Subresource, or empty.
     pub subresource: String,
@@ -32,6 +35,8 @@ pub struct RequestInfo {
     pub namespace: String,
     /// Name, or empty.
     pub name: String,
+    /// The path.
+    pub path: String,
     /// The user agent's product (before the slash).
     pub user: String,
 }

@@ -1,0 +1,75 @@
+//! What is known of a request on its way through the chain.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+
+use super::{params::Params, route};
+use crate::{server::RequestInfo, status::Status};
+
+/// Most characters of a field manager's name, as `metav1` limits it.
+const FIELD_MANAGER_CHARS_MAX: usize = 128;
+
+/// Who asks, as `authentication.k8s.io/v1` `UserInfo`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserInfo {
+    /// User name, e.g. `system:serviceaccount:default:operator`.
+    pub name: String,
+    /// Uid, or empty.
+    pub uid: String,
+    /// Groups, in order.
+    pub groups: Vec<String>,
+    /// Further attributes.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// A request, its parsed path and query, and who sent it.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// HTTP method.
+    pub method: Method,
+    /// Verb and names, from method, path and query; a path that names no resource has an empty `resource`.
+    pub info: RequestInfo,
+    /// The path's parts, decoded.
+    pub parts: Vec<String>,
+    /// Query parameters.
+    pub params: Params,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// Who asks; anonymous until authentication.
+    pub user: UserInfo,
+}
+
+impl RequestContext {
+    /// Reads method, path and query of a request.
+    ///
+    /// # Errors
+    /// 405 for methods that no resource knows.
+    pub fn new(request: Request<Bytes>) -> Result<Self, Status> {
+        let (head, body) = request.into_parts();
+        let params = Params::parse(head.uri.query().unwrap_or(""));
+        let parts: Vec<String> =
+            head.uri.path().split('/').filter(|p| !p.is_empty()).map(super::params::decode_path).collect();
+        let agent = agent(&head.headers);
+        let info = route::request_info(&head.method, &parts, &params, agent);
+        Ok(Self { method: head.method, info, parts, params, headers: head.headers, body, user: UserInfo::default() })
+    }
+
+    /// A header's text, or empty.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+
+    /// The field manager of a write that names none: the user agent's product.
+    pub fn default_manager(&self) -> String {
+        self.info.user.chars().filter(|c| !c.is_control()).take(FIELD_MANAGER_CHARS_MAX).collect()
+    }
+}
+
+fn agent(headers: &HeaderMap) -> String {
+    let agent = headers.get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or("unknown");
+    agent.split(['/', ' ']).next().unwrap_or("unknown").to_owned()
+}

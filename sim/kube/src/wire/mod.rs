@@ -1,0 +1,134 @@
+//! HTTP around the engine: paths, query parameters, content types, watch streams.
+//!
+//! | part | job |
+//! |---|---|
+//! | [`handle`] | the chain of steps a request goes through, in the real server's order |
+//! | `context` | what is known of a request: [`RequestContext`], [`UserInfo`] |
+//! | `route` | paths: what is asked for, and what serves it |
+//! | `params` | query parameters |
+//! | `negotiate` | media types of bodies and answers |
+//! | `read`, `watch`, `write`, `scale` | the verbs |
+//! | `documents` | everything that is not a resource: discovery, version, health |
+//! | `respond` | answers |
+
+mod context;
+mod documents;
+mod negotiate;
+mod params;
+mod read;
+mod respond;
+mod route;
+mod scale;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use sim_net::http::Body;
+
+pub use context::{RequestContext, UserInfo};
+pub use params::Params;
+pub use watch::{BOOKMARK_INTERVAL, WATCH_TIMEOUT};
+
+use crate::{
+    server::{ApiServer, Verdict},
+    status::Status,
+};
+use route::Route;
+
+/// Answers one request.
+pub async fn handle(server: ApiServer, request: Request<Bytes>) -> Response<Body> {
+    match answer(&server, request).await {
+        Ok(response) => response,
+        Err(status) => respond::refuse(&status),
+    }
+}
+
+/// The handler chain, in the order of the real server's: request information, authentication, (faults,) authorisation,
+/// routing, then the verb, which decodes, admits and commits; at last what a fault makes of the answer.
+async fn answer(server: &ApiServer, request: Request<Bytes>) -> Result<Response<Body>, Status> {
+    let mut context = RequestContext::new(request)?;
+    authenticate(server, &mut context)?;
+    if let Some(response) = fault_before(server, &context).await? {
+        return Ok(response);
+    }
+    authorize(server, &context)?;
+    let response = match route::resolve(server, &context)? {
+        Route::Document(document) => documents::answer(server, &context, document)?,
+        Route::Resource(target) => serve_resource(server, &context, &target).await?,
+    };
+    Ok(fault_after(server, &context, response).await)
+}
+
+/// Who asks: fills [`RequestContext::user`]. 401 if the credentials are not known.
+#[expect(clippy::unnecessary_wraps, reason = "the step of the chain where credentials are refused")]
+fn authenticate(_server: &ApiServer, _context: &mut RequestContext) -> Result<(), Status> {
+    Ok(())
+}
+
+/// Whether they may: 403 if not.
+#[expect(clippy::unnecessary_wraps, reason = "the step of the chain where requests are refused")]
+fn authorize(_server: &ApiServer, _context: &RequestContext) -> Result<(), Status> {
+    Ok(())
+}
+
+/// Faults that strike before anything is done.
+async fn fault_before(server: &ApiServer, context: &RequestContext) -> Result<Option<Response<Body>>, Status> {
+    match server.verdict(&context.info) {
+        Verdict::Pass => Ok(None),
+        Verdict::Refuse(status) => Err(status),
+        Verdict::Delay(time) => {
+            tokio::time::sleep(time).await;
+            Ok(None)
+        }
+        Verdict::Cut => Ok(Some(respond::cut())),
+    }
+}
+
+/// Faults that strike after the request took effect.
+async fn fault_after(_server: &ApiServer, _context: &RequestContext, response: Response<Body>) -> Response<Body> {
+    response
+}
+
+async fn serve_resource(
+    server: &ApiServer,
+    context: &RequestContext,
+    target: &crate::engine::Target,
+) -> Result<Response<Body>, Status> {
+    negotiate::accept(context)?;
+    if target.subresource == "scale" {
+        return scale::answer(server, context, target);
+    }
+    match context.info.verb {
+        "get" => read::get(server, target),
+        "list" => read::list(server, context, target),
+        "watch" => watch::watch(server, context, target),
+        _ => {
+            let operation = write::decode(context, target)?;
+            let operation = admit(server, context, target, operation).await?;
+            write::commit(server, context, target, operation)
+        }
+    }
+}
+
+/// Admission of a decoded write: mutating steps first, then validating ones.
+async fn admit(
+    _server: &ApiServer,
+    _context: &RequestContext,
+    _target: &crate::engine::Target,
+    operation: write::Operation,
+) -> Result<write::Operation, Status> {
+    Ok(operation)
+}
+
+/// Serves the API on a listener until its host is gone.
+pub async fn serve(listener: sim_net::Listener, server: ApiServer) {
+    let server = Arc::new(server);
+    sim_net::http::serve(listener, sim_net::http::Limits::default(), move |request| {
+        let server = (*server).clone();
+        async move { handle(server, request).await }
+    })
+    .await;
+}

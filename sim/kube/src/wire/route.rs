@@ -1,0 +1,184 @@
+//! Paths: what a request is about, and what serves it.
+
+use http::Method;
+
+use super::{RequestContext, params::Params};
+use crate::{
+    discovery,
+    engine::Target,
+    server::{ApiServer, RequestInfo},
+    status::Status,
+};
+
+/// What a path leads to.
+pub(super) enum Route {
+    /// Something that is no resource.
+    Document(Document),
+    /// A resource, a collection or a subresource.
+    Resource(Target),
+}
+
+/// What is no resource.
+pub(super) enum Document {
+    /// `/healthz` and its kin.
+    Health,
+    /// `/version`.
+    Version,
+    /// `/api`.
+    CoreVersions,
+    /// `/apis`.
+    Groups,
+    /// `/apis/<group>`.
+    Group(String),
+    /// `/api/v1`, `/apis/<group>/<version>`.
+    Resources(String, String),
+}
+
+/// Verb and names of a request, from its method, path and query alone: authorisation and faults go by them, whether or
+/// not the path leads anywhere.
+pub(super) fn request_info(method: &Method, parts: &[String], params: &Params, agent: String) -> RequestInfo {
+    let mut info = RequestInfo {
+        verb: method_verb(method),
+        group: String::new(),
+        version: String::new(),
+        resource: String::new(),
+        subresource: String::new(),
+        namespace: String::new(),
+        name: String::new(),
+        path: format!("/{}", parts.join("/")),
+        user: agent,
+    };
+    let texts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let rest = match texts.as_slice() {
+        ["api", version, rest @ ..] if !rest.is_empty() => {
+            info.version = (*version).to_owned();
+            rest
+        }
+        ["apis", group, version, rest @ ..] if !rest.is_empty() => {
+            info.group = (*group).to_owned();
+            info.version = (*version).to_owned();
+            rest
+        }
+        _ => return info,
+    };
+    info.verb = match *method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        Method::GET | Method::HEAD => "get",
+        _ => "",
+    };
+    let rest = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => {
+            info.verb = "watch";
+            rest
+        }
+        rest => rest,
+    };
+    let rest = match rest {
+        ["namespaces", namespace, rest @ ..] => {
+            (*namespace).clone_into(&mut info.namespace);
+            match rest {
+                [] | ["status" | "finalize"] => &texts[texts.len() - 2 - rest.len()..],
+                rest => rest,
+            }
+        }
+        rest => rest,
+    };
+    let mut rest = rest.iter().map(|p| (*p).to_owned());
+    info.resource = rest.next().unwrap_or_default();
+    info.name = rest.next().unwrap_or_default();
+    info.subresource = rest.next().unwrap_or_default();
+    if info.name.is_empty() {
+        info.verb = match info.verb {
+            "get" if params.on("watch") => "watch",
+            "get" => "list",
+            "delete" => "deletecollection",
+            other => other,
+        };
+    }
+    info
+}
+
+fn method_verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "get",
+        Method::HEAD => "head",
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        Method::OPTIONS => "options",
+        _ => "",
+    }
+}
+
+/// What serves a request.
+///
+/// # Errors
+/// 404 for what nobody serves, 405 for a method that it does not know, 501 for what the real server has and this has not.
+pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Route, Status> {
+    let engine = server.engine();
+    let registry = engine.registry();
+    let texts: Vec<&str> = context.parts.iter().map(String::as_str).collect();
+    let rest = match texts.as_slice() {
+        ["healthz" | "readyz" | "livez", ..] => return Ok(Route::Document(Document::Health)),
+        ["version"] => return Ok(Route::Document(Document::Version)),
+        ["api"] => return Ok(Route::Document(Document::CoreVersions)),
+        ["apis"] => return Ok(Route::Document(Document::Groups)),
+        ["apis", group] => return Ok(Route::Document(Document::Group((*group).to_owned()))),
+        ["api", "v1"] => return Ok(Route::Document(Document::Resources(String::new(), "v1".into()))),
+        ["apis", group, version] if registry.serves_group_version(group, version) => {
+            return Ok(Route::Document(Document::Resources((*group).to_owned(), (*version).to_owned())));
+        }
+        ["openapi", ..] => return Err(Status::not_implemented("OpenAPI")),
+        ["metrics"] => return Err(Status::not_implemented("/metrics of the API server")),
+        ["api", "v1", rest @ ..] | ["apis", _, _, rest @ ..] => rest,
+        _ => return Err(Status::no_such_resource()),
+    };
+    if rest.first() == Some(&"watch") {
+        return Err(Status::not_implemented("the deprecated /watch/ path"));
+    }
+    let info = &context.info;
+    // A resource's path has a name and a subresource at most.
+    let depth = if matches!(rest, ["namespaces", _, plural, ..] if !matches!(*plural, "status" | "finalize")) {
+        rest.len() - 2
+    } else {
+        rest.len()
+    };
+    if depth > 3 {
+        return Err(Status::no_such_resource());
+    }
+    let namespace = if info.resource == "namespaces" { "" } else { info.namespace.as_str() };
+    let (plural, group, version) = (&info.resource, &info.group, &info.version);
+    let resource = registry.get(group, version, plural).cloned().ok_or_else(|| {
+        if discovery::known_elsewhere(group) {
+            Status::not_implemented(&format!("{plural}.{group}/{version}"))
+        } else {
+            Status::no_such_resource()
+        }
+    })?;
+    if resource.namespaced == namespace.is_empty() && !(resource.namespaced && info.name.is_empty()) {
+        return Err(Status::no_such_resource());
+    }
+    match info.subresource.as_str() {
+        "" => {}
+        "status" if resource.status => {}
+        "scale" if matches!(&*resource.table, "deployments.apps" | "statefulsets.apps" | "replicasets.apps") => {}
+        other if resource.built_in => return Err(Status::not_implemented(&format!("subresource {plural}/{other}"))),
+        "scale" => return Err(Status::not_implemented("subresource scale of custom resources")),
+        _ => return Err(Status::no_such_resource()),
+    }
+    let named = !info.name.is_empty();
+    match (&context.method, named) {
+        (&Method::GET | &Method::DELETE, _) | (&Method::POST, false) | (&Method::PUT | &Method::PATCH, true) => {}
+        _ => return Err(Status::method_not_allowed(resource.about())),
+    }
+    Ok(Route::Resource(Target {
+        resource,
+        namespace: namespace.into(),
+        name: info.name.clone(),
+        subresource: info.subresource.clone(),
+    }))
+}

@@ -1,0 +1,142 @@
+//! Watch streams.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::Response;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use serde_json::json;
+use sim_net::http::{Body, full};
+
+use super::{RequestContext, negotiate::JSON, read::selectors};
+use crate::{
+    engine::{Change, ListQuery, Target, event_line},
+    server::{ApiServer, WatchQuery, Watcher},
+    status::{About, Cause, Status},
+};
+
+/// How often a watch that asked for bookmarks gets one.
+pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// Watches without `timeoutSeconds` end after this.
+pub const WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
+/// No watch lasts longer, so that its end is an instant: a year.
+const WATCH_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// State of a watch stream.
+struct Stream {
+    watcher: Watcher,
+    target: Target,
+    initial: VecDeque<Bytes>,
+    bookmarks: bool,
+    ends: tokio::time::Instant,
+    done: bool,
+}
+
+/// Opens a watch.
+///
+/// # Errors
+/// 400 and 422 for its parameters; what happens later is told in the stream.
+pub(super) fn watch(server: &ApiServer, context: &RequestContext, target: &Target) -> Result<Response<Body>, Status> {
+    let (labels, fields) = selectors(context, target)?;
+    let params = &context.params;
+    let version = params.get("resourceVersion");
+    let streaming = params.on("sendInitialEvents");
+    let bookmarks = params.on("allowWatchBookmarks");
+    if streaming && params.get("resourceVersionMatch") != "NotOlderThan" {
+        return Err(Status::invalid(
+            About { group: "meta.k8s.io", plural: "", kind: "ListOptions" },
+            "",
+            &[Cause::new(
+                "FieldValueForbidden",
+                "resourceVersionMatch",
+                "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )],
+        ));
+    }
+    let after: Option<u64> = match version {
+        "" | "0" => None,
+        text => Some(text.parse().map_err(|_| Status::bad_request(format!("Invalid resource version: \"{text}\"")))?),
+    };
+    let query =
+        WatchQuery { namespace: target.namespace.clone(), labels, fields, after: if streaming { None } else { after } };
+    let mut initial = VecDeque::new();
+    let watcher = {
+        // Listing and subscribing see the same revision: the world is one thread and nothing awaits in between.
+        if streaming || after.is_none() {
+            let list = ListQuery { labels: query.labels.clone(), fields: query.fields.clone(), ..ListQuery::default() };
+            let page = server.engine().list(target, &list)?;
+            initial.extend(page.items.iter().map(|o| event_line(Change::Added.as_str(), &o.json())));
+            if streaming && bookmarks {
+                initial.push_back(bookmark(target, page.revision, true));
+            }
+        }
+        let mut watcher = server.watch(target.resource.clone(), query);
+        if let Err(status) = watcher.check() {
+            // A version that is no longer known is told inside the stream, as the real server does.
+            initial.push_back(event_line("ERROR", status.to_value().to_string().as_bytes()));
+            return Ok(streamed(futures::stream::iter(initial).map(|line| Ok(Frame::data(line)))));
+        }
+        watcher
+    };
+    let timeout =
+        params.get("timeoutSeconds").parse().map_or(WATCH_TIMEOUT, |s| Duration::from_secs(s).min(WATCH_TIMEOUT_MAX));
+    let state = Stream {
+        watcher,
+        target: target.clone(),
+        initial,
+        bookmarks,
+        ends: tokio::time::Instant::now() + timeout,
+        done: false,
+    };
+    Ok(streamed(futures::stream::unfold(state, |mut state| async move {
+        let line = next_line(&mut state).await?;
+        Some((Ok(Frame::data(line)), state))
+    })))
+}
+
+fn streamed<S>(stream: S) -> Response<Body>
+where
+    S: futures::Stream<Item = Result<Frame<Bytes>, std::io::Error>> + Send + Sync + 'static,
+{
+    let body = http_body_util::BodyExt::boxed(StreamBody::new(stream));
+    Response::builder().header("content-type", JSON).body(body).unwrap_or_else(|_| Response::new(full(Bytes::new())))
+}
+
+/// Most lines that are sent as one piece.
+const LINES_PER_FRAME_MAX: usize = 256;
+
+async fn next_line(state: &mut Stream) -> Option<Bytes> {
+    if state.done {
+        return None;
+    }
+    if !state.initial.is_empty() {
+        let count = state.initial.len().min(LINES_PER_FRAME_MAX);
+        return Some(state.initial.drain(..count).collect::<Vec<_>>().concat().into());
+    }
+    let pause = tokio::time::Instant::now() + BOOKMARK_INTERVAL;
+    let wake = if state.bookmarks { pause.min(state.ends) } else { state.ends };
+    match tokio::time::timeout_at(wake, state.watcher.next()).await {
+        Ok(Ok(seen)) => {
+            let object = crate::engine::view(&state.target.resource, seen.event.object.clone());
+            let same = seen.change == seen.event.change
+                && state.target.resource.api_version() == state.target.resource.storage_api_version;
+            Some(if same { seen.event.line() } else { event_line(seen.change.as_str(), &object.json()) })
+        }
+        Ok(Err(status)) => {
+            state.done = true;
+            Some(event_line("ERROR", status.to_value().to_string().as_bytes()))
+        }
+        Err(_) if tokio::time::Instant::now() >= state.ends => None,
+        Err(_) => Some(bookmark(&state.target, state.watcher.position(), false)),
+    }
+}
+
+fn bookmark(target: &Target, revision: u64, initial_end: bool) -> Bytes {
+    let mut object = json!({"kind": target.resource.kind, "apiVersion": target.resource.api_version(), "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null}});
+    if initial_end {
+        object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    event_line("BOOKMARK", object.to_string().as_bytes())
+}
