@@ -17,7 +17,7 @@ pub(crate) use reads::view;
 pub use reads::{ListPage, ListQuery};
 pub use store::{Change, EVENT_LOG_EVENTS_MAX, Event, Key, Object, event_line};
 pub(crate) use writes::{CUSTOM_CLEANUP, FOREGROUND};
-pub use writes::{DeleteQuery, PatchKind, Propagation, Written};
+pub use writes::{Committed, DeleteQuery, Operation, PatchKind, Plan, Propagation, Written};
 
 use crate::{
     json,

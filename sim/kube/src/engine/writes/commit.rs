@@ -1,0 +1,200 @@
+//! The last two steps of a write: what the server fills in and checks, and the storing.
+
+use serde_json::{Value, json};
+
+use super::{
+    super::{Engine, Key, Object, Target, reads, rules},
+    CUSTOM_CLEANUP, Operation, Plan, Written,
+    plan::{check_version, reset_new, reset_stored},
+};
+use crate::{
+    json,
+    resources::ResourceType,
+    ssa::Manager,
+    status::{Cause, Status},
+};
+
+/// What became of a plan.
+#[derive(Clone, Debug)]
+pub enum Committed {
+    /// It is stored, or a dry run, or nothing changed.
+    Stored(Written),
+    /// The object is not any more the one it was planned on: plan again.
+    Stale {
+        /// What it was about.
+        target: Target,
+    },
+}
+
+impl Engine {
+    /// Fills in what the server sets and validates: after it the object is what would be stored.
+    ///
+    /// # Errors
+    /// 422 with its causes, 409 for a version that is not the newest.
+    pub fn settle(&mut self, plan: &mut Plan) -> Result<(), Status> {
+        match plan.live.clone() {
+            None => self.settle_new(plan)?,
+            Some(live) => Self::settle_stored(plan, &live)?,
+        }
+        plan.settled = true;
+        Ok(())
+    }
+
+    fn settle_new(&mut self, plan: &mut Plan) -> Result<(), Status> {
+        let resource = &*plan.target.resource;
+        let time = plan.now.rfc3339();
+        if plan.changed {
+            reset_new(resource, &mut plan.object);
+            let dropped = Self::prepare(resource, &mut plan.object, &plan.options)?;
+            plan.warnings.extend(dropped);
+        }
+        let object = &mut plan.object;
+        let prefix = json::text(object, &["metadata", "generateName"]).to_owned();
+        if json::name(object).is_empty() && !prefix.is_empty() {
+            let suffix = self.suffix();
+            json::child_map(object, "metadata").insert("name".into(), format!("{prefix}{suffix}").into());
+        }
+        json::name(object).clone_into(&mut plan.target.name);
+        let uid = self.chance.uuid();
+        let metadata = json::child_map(object, "metadata");
+        metadata.insert("uid".into(), uid.into());
+        metadata.insert("creationTimestamp".into(), time.clone().into());
+        if resource.generation {
+            metadata.insert("generation".into(), 1.into());
+        }
+        if resource.namespaced {
+            metadata.insert("namespace".into(), plan.target.namespace.clone().into());
+        }
+        if resource.kind == "CustomResourceDefinition" {
+            let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
+            if let Some(list) = finalizers.as_array_mut().filter(|l| !l.contains(&CUSTOM_CLEANUP.into())) {
+                list.push(CUSTOM_CLEANUP.into());
+            }
+        }
+        if resource.built_in
+            && let Some(status) = rules::initial_status(resource, object, &time)
+        {
+            object["status"] = status;
+        }
+        Self::validate(resource, object, &plan.target.name)?;
+        Manager::write(plan.managers.clone(), object);
+        Ok(())
+    }
+
+    fn settle_stored(plan: &mut Plan, live: &Object) -> Result<(), Status> {
+        let target = &plan.target;
+        let resource = &*target.resource;
+        check_version(target, &plan.asked_version, live)?;
+        let object = &mut plan.object;
+        if plan.changed {
+            reset_stored(target, live, object);
+            plan.warnings.extend(Self::prepare(resource, object, &plan.options)?);
+        }
+        if resource.kind == "CustomResourceDefinition"
+            && target.subresource.is_empty()
+            && rules::spec_differs(resource, live, object)
+        {
+            object["status"] = rules::definition_status(object, &plan.now.rfc3339());
+        }
+        Self::validate(resource, object, &target.name)?;
+        let fixed = rules::immutable(resource, live, object);
+        if !fixed.is_empty() {
+            return Err(Status::invalid(resource.about(), &target.name, &fixed));
+        }
+        Manager::write(plan.managers.clone(), object);
+        if resource.generation && rules::spec_differs(resource, live, object) {
+            let generation = json::int(live, &["metadata", "generation"]).unwrap_or(0) + 1;
+            object["metadata"]["generation"] = generation.into();
+        }
+        Ok(())
+    }
+
+    /// Stores a settled plan, if what it was planned on is still what is stored.
+    ///
+    /// # Errors
+    /// 409 if the name of a new object is taken, 422 if the cluster has no address for a Service.
+    pub fn commit(&mut self, plan: Plan) -> Result<Committed, Status> {
+        debug_assert!(plan.settled, "a plan is settled before it is committed");
+        let Plan { target, operation, live, options, warnings, mut object, managers: _, .. } = plan;
+        let resource = &*target.resource;
+        let key = target.key();
+        let now_stored = self.store.get(&resource.table, &key);
+        let Some(live) = live else {
+            debug_assert_eq!(operation, Operation::Create, "only a creation is planned on nothing");
+            if now_stored.is_some() {
+                return Err(Status::already_exists(resource.about(), &target.name));
+            }
+            if resource.kind == "Service" && !options.dry_run {
+                self.assign_address(&mut object).map_err(|why| {
+                    let cause = Cause::new("FieldValueInvalid", "spec.clusterIPs", format!("Invalid value: {why}"));
+                    Status::invalid(resource.about(), &target.name, &[cause])
+                })?;
+            }
+            let object = self.store_next(resource, key, object, options.dry_run);
+            return Ok(Committed::Stored(Written { object: reads::view(resource, object), warnings, created: true }));
+        };
+        let same = now_stored.is_some_and(|now| {
+            json::at(now, &["metadata", "resourceVersion"]) == json::at(&live, &["metadata", "resourceVersion"])
+        });
+        if !same {
+            return Ok(Committed::Stale { target });
+        }
+        if same_but_for_times(&object, &live) {
+            return Ok(Committed::Stored(Written { object: reads::view(resource, live), warnings, created: false }));
+        }
+        if released(resource, &object) && !options.dry_run {
+            let object = self.remove_object(resource, &key).unwrap_or(live);
+            return Ok(Committed::Stored(Written { object: reads::view(resource, object), warnings, created: false }));
+        }
+        let object = self.store_next(resource, key, object, options.dry_run);
+        Ok(Committed::Stored(Written { object: reads::view(resource, object), warnings, created: false }))
+    }
+
+    /// Gives an object the next resource version and stores it, unless it is a dry run.
+    pub(super) fn store_next(&mut self, resource: &ResourceType, key: Key, mut object: Value, dry_run: bool) -> Object {
+        if !dry_run {
+            object["metadata"]["resourceVersion"] = self.store.next_revision().to_string().into();
+        }
+        let object = Object::new(object);
+        if !dry_run {
+            self.store_object(resource, key, object.clone());
+        }
+        object
+    }
+}
+
+/// True if nothing differs but the times in `managedFields`: such a write is not one.
+fn same_but_for_times(object: &Value, live: &Value) -> bool {
+    let timeless = |o: &Value| {
+        let mut managers = Manager::read(o);
+        for manager in &mut managers {
+            manager.time.clear();
+        }
+        managers.sort_by(|a, b| {
+            (a.operation, &a.name, &a.subresource, &a.api_version).cmp(&(
+                b.operation,
+                &b.name,
+                &b.subresource,
+                &b.api_version,
+            ))
+        });
+        managers
+    };
+    let (Some(a), Some(b)) = (object.as_object(), live.as_object()) else { return false };
+    let (ma, mb) = (json::map(object, &["metadata"]), json::map(live, &["metadata"]));
+    let (Some(ma), Some(mb)) = (ma, mb) else { return false };
+    a.len() == b.len()
+        && a.iter().all(|(k, v)| k == "metadata" || b.get(k) == Some(v))
+        && ma.len() == mb.len()
+        && ma.iter().all(|(k, v)| k == "managedFields" || mb.get(k) == Some(v))
+        && (ma.get("managedFields") == mb.get("managedFields") || timeless(object) == timeless(live))
+}
+
+/// True if an object marked for deletion is held by nothing any more.
+pub(super) fn released(resource: &ResourceType, object: &Value) -> bool {
+    json::deleting(object)
+        && json::list(object, &["metadata", "finalizers"]).is_empty()
+        && (resource.kind != "Namespace" || json::list(object, &["spec", "finalizers"]).is_empty())
+        && (resource.kind != "Pod"
+            || json::int(object, &["metadata", "deletionGracePeriodSeconds"]).is_none_or(|g| g == 0))
+}

@@ -1,0 +1,129 @@
+//! What every write goes through on its way in: identity, namespace, pruning, defaulting, validation.
+
+use serde_json::Value;
+
+use super::super::{Engine, FieldValidation, Target, WriteOptions, rules};
+use crate::{defaults, json, resources::ResourceType, schema, status::Status};
+
+impl Engine {
+    /// The body must speak of what the URL names; what it leaves out is filled in.
+    pub(super) fn check_identity(target: &Target, object: &mut Value) -> Result<(), Status> {
+        let resource = &*target.resource;
+        if !object.is_object() {
+            return Err(Status::bad_request("the body of the request is not an object"));
+        }
+        let wanted = resource.api_version();
+        for (field, expected) in [("apiVersion", wanted.as_str()), ("kind", resource.kind.as_str())] {
+            match json::text(object, &[field]) {
+                "" => {
+                    json::ensure_map(object).insert(field.to_owned(), expected.into());
+                }
+                given if given == expected => {}
+                given => {
+                    return Err(Status::bad_request(format!(
+                        "the {} in the data ({given}) does not match the expected one ({expected})",
+                        if field == "kind" { "kind" } else { "API version" }
+                    )));
+                }
+            }
+        }
+        json::child_map(object, "metadata");
+        let name = json::name(object).to_owned();
+        if !target.name.is_empty() {
+            if name.is_empty() {
+                object["metadata"]["name"] = target.name.clone().into();
+            } else if name != target.name {
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    target.name
+                )));
+            }
+        }
+        if resource.namespaced {
+            let namespace = json::namespace(object).to_owned();
+            if namespace.is_empty() {
+                object["metadata"]["namespace"] = target.namespace.clone().into();
+            } else if namespace != target.namespace {
+                return Err(Status::bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request",
+                ));
+            }
+        } else {
+            json::child_map(object, "metadata").shift_remove("namespace");
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_namespace(&self, target: &Target, name: &str) -> Result<(), Status> {
+        if !target.resource.namespaced {
+            return Ok(());
+        }
+        match self.peek("namespaces", "", &target.namespace) {
+            None => Err(Status::not_found(
+                crate::status::About { group: "", plural: "namespaces", kind: "Namespace" },
+                &target.namespace,
+            )),
+            Some(namespace) if json::deleting(namespace) => Err(Status::forbidden(
+                target.resource.about(),
+                name,
+                &format!(
+                    "unable to create new content in namespace {} because it is being terminated",
+                    target.namespace
+                ),
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Prunes and defaults.
+    pub(super) fn prepare(
+        resource: &ResourceType,
+        object: &mut Value,
+        options: &WriteOptions,
+    ) -> Result<Vec<String>, Status> {
+        let mut warnings = Vec::new();
+        if let Some(schema) = &resource.schema {
+            let dropped = schema::prune(object, schema);
+            warnings = unknown_fields(&dropped, options)?;
+            schema::default(object, schema);
+        } else if resource.built_in {
+            json::strip_nulls(object);
+            defaults::apply(&resource.kind, object);
+        }
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+                let empty = metadata.get(field).is_some_and(|v| {
+                    v.is_null()
+                        || v.as_array().is_some_and(Vec::is_empty)
+                        || v.as_object().is_some_and(serde_json::Map::is_empty)
+                });
+                if empty {
+                    metadata.shift_remove(field);
+                }
+            }
+        }
+        Ok(warnings)
+    }
+
+    pub(super) fn validate(resource: &ResourceType, object: &Value, name: &str) -> Result<(), Status> {
+        let mut causes = rules::metadata(resource, object);
+        if let Some(schema) = &resource.schema {
+            causes.extend(schema::validate(object, schema));
+        } else if resource.built_in {
+            causes.extend(rules::content(resource, object));
+        }
+        if causes.is_empty() { Ok(()) } else { Err(Status::invalid(resource.about(), name, &causes)) }
+    }
+}
+
+pub(super) fn unknown_fields(dropped: &[String], options: &WriteOptions) -> Result<Vec<String>, Status> {
+    if dropped.is_empty() {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<String> = dropped.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    match options.field_validation {
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(texts),
+        FieldValidation::Strict => Err(Status::bad_request(format!("strict decoding error: {}", texts.join(", ")))),
+    }
+}

@@ -1,0 +1,422 @@
+//! Plans of writes: what a request would make of the object as it is stored now.
+
+use serde_json::{Value, json};
+use sim_clock::Timestamp;
+
+use super::{
+    super::{Engine, Object, Target, WriteOptions, reads},
+    PatchKind,
+    decode::unknown_fields,
+};
+use crate::{
+    json, patch,
+    resources::ResourceType,
+    schema,
+    ssa::{self, Manager, Shape, Writer},
+    status::{About, Cause, Status},
+};
+
+/// What a write does, as admission names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A change of an object.
+    Update,
+    /// A deletion.
+    Delete,
+}
+
+impl Operation {
+    /// As in an `AdmissionReview` and in the rules of a webhook.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+        }
+    }
+}
+
+/// A write that is read, defaulted and attributed to its manager, but neither admitted nor stored.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What it writes; the name is empty until [`Engine::settle`] if it is to be generated.
+    pub target: Target,
+    /// Create or update.
+    pub operation: Operation,
+    /// The object it was planned on.
+    pub live: Option<Object>,
+    /// Options of the request.
+    pub options: WriteOptions,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+    /// The new object, in the form of the store.
+    pub(super) object: Value,
+    pub(super) managers: Vec<Manager>,
+    /// The resource version that an update insists on, or empty.
+    pub(super) asked_version: String,
+    pub(super) now: Timestamp,
+    /// True once webhooks changed the object: what was done to it has to be done again.
+    pub(super) changed: bool,
+    pub(super) settled: bool,
+}
+
+impl Plan {
+    /// The new object as the request's version shows it, with its managed fields: what a webhook sees.
+    pub fn review_object(&self) -> Value {
+        let mut object = self.object.clone();
+        if !self.settled {
+            Manager::write(self.managers.clone(), &mut object);
+        }
+        reads::view(&self.target.resource, Object::new(object)).to_value()
+    }
+
+    /// Puts the object that a mutating webhook made, in the request's version, in place of the planned one.
+    pub fn mutated(&mut self, object: Value) {
+        let mut object = object;
+        reads::to_storage(&self.target.resource, &mut object);
+        self.object = object;
+        self.changed = true;
+    }
+}
+
+/// Fields of a new object that only the server sets.
+const SERVER_FIELDS_OF_NEW: &[&str] = &[
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+    "generation",
+    "managedFields",
+    "creationTimestamp",
+    "resourceVersion",
+];
+
+/// Fields of a stored object that only the server changes.
+const SERVER_FIELDS_OF_STORED: &[&str] = &[
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "resourceVersion",
+    "namespace",
+];
+
+fn shape(resource: &ResourceType) -> Shape<'_> {
+    match &resource.schema {
+        Some(schema) => Shape::Root(schema),
+        None if resource.built_in => Shape::built_in(),
+        None => Shape::Untyped,
+    }
+}
+
+fn writer<'a>(target: &'a Target, options: &'a WriteOptions, api_version: &'a str, time: &'a str) -> Writer<'a> {
+    let manager = if options.field_manager.is_empty() { "unknown" } else { &options.field_manager };
+    Writer { manager, api_version, subresource: &target.subresource, time, has_status: target.resource.status }
+}
+
+impl Engine {
+    /// Plans the creation of an object.
+    ///
+    /// # Errors
+    /// 400 for an object that is not what the URL names, 404 or 403 for its namespace.
+    pub fn plan_create(
+        &self,
+        target: &Target,
+        mut object: Value,
+        options: &WriteOptions,
+        now: Timestamp,
+    ) -> Result<Plan, Status> {
+        Self::check_identity(target, &mut object)?;
+        json::child_map(&mut object, "metadata").shift_remove("managedFields");
+        if !json::text(&object, &["metadata", "resourceVersion"]).is_empty() {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        self.plan_new(target, object, None, options, now)
+    }
+
+    /// Plans a new object; `managers` are given by an apply, else booked as an update.
+    fn plan_new(
+        &self,
+        target: &Target,
+        mut object: Value,
+        managers: Option<Vec<Manager>>,
+        options: &WriteOptions,
+        now: Timestamp,
+    ) -> Result<Plan, Status> {
+        let resource = &*target.resource;
+        reset_new(resource, &mut object);
+        let warnings = Self::prepare(resource, &mut object, options)?;
+        self.check_namespace(target, json::name(&object))?;
+        reads::to_storage(resource, &mut object);
+        let managers = managers.unwrap_or_else(|| {
+            let nothing = Value::Object(serde_json::Map::new());
+            let time = now.rfc3339();
+            ssa::update(&nothing, &object, shape(resource), writer(target, options, &resource.api_version(), &time))
+        });
+        Ok(Plan {
+            target: target.clone(),
+            operation: Operation::Create,
+            live: None,
+            options: options.clone(),
+            warnings,
+            object,
+            managers,
+            asked_version: String::new(),
+            now,
+            changed: false,
+            settled: false,
+        })
+    }
+
+    /// Plans the replacement of an object (or of its status, by the target's subresource).
+    ///
+    /// # Errors
+    /// 404, 409 if the resource version is not the newest, 422 without one where it is needed.
+    pub fn plan_update(
+        &self,
+        target: &Target,
+        mut object: Value,
+        options: &WriteOptions,
+        now: Timestamp,
+    ) -> Result<Plan, Status> {
+        Self::check_identity(target, &mut object)?;
+        let resource = &*target.resource;
+        let live = self.live(target)?;
+        let version = json::text(&object, &["metadata", "resourceVersion"]).to_owned();
+        if version.is_empty() && resource.custom() {
+            return Err(Status::invalid(
+                resource.about(),
+                &target.name,
+                &[Cause::new(
+                    "FieldValueInvalid",
+                    "metadata.resourceVersion",
+                    "Invalid value: 0: must be specified for an update",
+                )],
+            ));
+        }
+        check_version(target, &version, &live)?;
+        reads::to_storage(resource, &mut object);
+        Self::plan_over(target, live, object, None, version, options, now)
+    }
+
+    /// Plans a patch; an apply may create.
+    ///
+    /// # Errors
+    /// As [`Engine::plan_update`]; 415 for a strategic merge patch of a custom resource.
+    pub fn plan_patch(
+        &self,
+        target: &Target,
+        kind: PatchKind,
+        body: &Value,
+        options: &WriteOptions,
+        now: Timestamp,
+    ) -> Result<Plan, Status> {
+        let resource = &*target.resource;
+        if kind == PatchKind::Apply {
+            return self.plan_apply(target, body, options, now);
+        }
+        let live = self.live(target)?;
+        let mut object = reads::view(resource, live.clone()).to_value();
+        match kind {
+            PatchKind::Json => patch::json_patch(&mut object, body)?,
+            PatchKind::Merge => patch::merge_patch(&mut object, body),
+            PatchKind::Strategic if resource.custom() => {
+                return Err(Status::unsupported_media_type(
+                    "application/strategic-merge-patch+json",
+                    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+                ));
+            }
+            PatchKind::Strategic => patch::strategic(&mut object, body),
+            PatchKind::Apply => unreachable!("answered above"),
+        }
+        Self::check_identity(target, &mut object)?;
+        // A patch that names a version insists on it; one that does not is applied anew when the object moved on.
+        if json::text(&object, &["metadata", "resourceVersion"]) != json::text(&live, &["metadata", "resourceVersion"])
+        {
+            return Err(Status::modified(resource.about(), &target.name));
+        }
+        reads::to_storage(resource, &mut object);
+        Self::plan_over(target, live, object, None, String::new(), options, now)
+    }
+
+    /// Plans a server-side apply.
+    ///
+    /// # Errors
+    /// 409 with causes on conflicts, 422 without a field manager.
+    pub fn plan_apply(
+        &self,
+        target: &Target,
+        config: &Value,
+        options: &WriteOptions,
+        now: Timestamp,
+    ) -> Result<Plan, Status> {
+        if options.field_manager.is_empty() {
+            return Err(Status::invalid(
+                About { group: "meta.k8s.io", plural: "", kind: "PatchOptions" },
+                "",
+                &[Cause::new("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")],
+            ));
+        }
+        let resource = &*target.resource;
+        let mut config = config.clone();
+        Self::check_identity(target, &mut config)?;
+        if !json::list(&config, &["metadata", "managedFields"]).is_empty() {
+            return Err(Status::bad_request("metadata.managedFields must be nil"));
+        }
+        let asked = json::text(&config, &["metadata", "resourceVersion"]).to_owned();
+        let mut warnings = Vec::new();
+        if let Some(schema) = &resource.schema {
+            let dropped = schema::prune(&mut config, schema);
+            warnings = unknown_fields(&dropped, options)?;
+        } else if resource.built_in {
+            json::strip_nulls(&mut config);
+        }
+        for field in ["resourceVersion", "creationTimestamp", "uid", "generation", "selfLink", "managedFields"] {
+            json::child_map(&mut config, "metadata").shift_remove(field);
+        }
+        if target.subresource == "status" {
+            json::ensure_map(&mut config).shift_remove("spec");
+        } else if resource.status {
+            json::ensure_map(&mut config).shift_remove("status");
+        }
+        reads::to_storage(resource, &mut config);
+        let time = now.rfc3339();
+        let api_version = resource.api_version();
+        let writer = writer(target, options, &api_version, &time);
+        let mut plan = match self.store.get(&resource.table, &target.key()).cloned() {
+            None if target.subresource.is_empty() => {
+                if !asked.is_empty() {
+                    return Err(Status::not_found(resource.about(), &target.name));
+                }
+                let nothing = Value::Object(serde_json::Map::new());
+                let applied = ssa::apply(&nothing, &config, shape(resource), writer, options.force)?;
+                self.plan_new(target, applied.object, Some(applied.managers), options, now)?
+            }
+            None => return Err(Status::not_found(resource.about(), &target.name)),
+            Some(live) => {
+                check_version(target, &asked, &live)?;
+                let applied = ssa::apply(&live, &config, shape(resource), writer, options.force)?;
+                Self::plan_over(target, live, applied.object, Some(applied.managers), asked, options, now)?
+            }
+        };
+        plan.warnings.splice(0..0, warnings);
+        Ok(plan)
+    }
+
+    /// Plans `object` over `live`.
+    fn plan_over(
+        target: &Target,
+        live: Object,
+        mut object: Value,
+        managers: Option<Vec<Manager>>,
+        asked_version: String,
+        options: &WriteOptions,
+        now: Timestamp,
+    ) -> Result<Plan, Status> {
+        let resource = &*target.resource;
+        let given_uid = json::uid(&object).to_owned();
+        if !given_uid.is_empty() && given_uid != json::uid(&live) {
+            return Err(Status::conflict(
+                resource.about(),
+                &target.name,
+                &format!(
+                    "Precondition failed: UID in precondition: {given_uid}, UID in object meta: {}",
+                    json::uid(&live)
+                ),
+            ));
+        }
+        let disowned = json::at(&object, &["metadata", "managedFields"])
+            .and_then(Value::as_array)
+            .is_some_and(|l| l.is_empty() || l.len() == 1 && l[0] == json!({}));
+        reset_stored(target, &live, &mut object);
+        let warnings = Self::prepare(resource, &mut object, options)?;
+        let managers = match managers {
+            Some(managers) => managers,
+            None if disowned => Vec::new(),
+            None => {
+                let time = now.rfc3339();
+                ssa::update(&live, &object, shape(resource), writer(target, options, &resource.api_version(), &time))
+            }
+        };
+        Ok(Plan {
+            target: target.clone(),
+            operation: Operation::Update,
+            live: Some(live),
+            options: options.clone(),
+            warnings,
+            object,
+            managers,
+            asked_version,
+            now,
+            changed: false,
+            settled: false,
+        })
+    }
+
+    pub(super) fn live(&self, target: &Target) -> Result<Object, Status> {
+        let found = self.store.get(&target.resource.table, &target.key()).cloned();
+        found.ok_or_else(|| Status::not_found(target.resource.about(), &target.name))
+    }
+}
+
+/// 409 if a version is asked for and is not the stored one.
+pub(super) fn check_version(target: &Target, asked: &str, live: &Value) -> Result<(), Status> {
+    if asked.is_empty() || asked == json::text(live, &["metadata", "resourceVersion"]) {
+        Ok(())
+    } else {
+        Err(Status::modified(target.resource.about(), &target.name))
+    }
+}
+
+/// Takes off a new object what is not its writer's to say.
+pub(super) fn reset_new(resource: &ResourceType, object: &mut Value) {
+    let metadata = json::child_map(object, "metadata");
+    for field in SERVER_FIELDS_OF_NEW {
+        metadata.shift_remove(*field);
+    }
+    metadata.shift_remove("uid");
+    if resource.status {
+        json::ensure_map(object).shift_remove("status");
+    }
+}
+
+/// Keeps of a stored object what this writer may not change.
+pub(super) fn reset_stored(target: &Target, live: &Object, object: &mut Value) {
+    let resource = &*target.resource;
+    if target.subresource == "status" {
+        let mut next = live.to_value();
+        match json::ensure_map(object).shift_remove("status") {
+            Some(status) => next["status"] = status,
+            None => {
+                json::ensure_map(&mut next).shift_remove("status");
+            }
+        }
+        *object = next;
+    } else if resource.status {
+        json::ensure_map(object).shift_remove("status");
+        if let Some(status) = live.get("status") {
+            object["status"] = status.clone();
+        }
+    }
+    let metadata = json::child_map(object, "metadata");
+    for field in SERVER_FIELDS_OF_STORED {
+        match json::at(live, &["metadata", field]) {
+            Some(kept) => {
+                metadata.insert((*field).to_owned(), kept.clone());
+            }
+            None => {
+                metadata.shift_remove(*field);
+            }
+        }
+    }
+    if resource.kind == "Service" && json::text(object, &["spec", "clusterIP"]).is_empty() {
+        for field in ["clusterIP", "clusterIPs"] {
+            if let Some(kept) = json::at(live, &["spec", field]) {
+                object["spec"][field] = kept.clone();
+            }
+        }
+    }
+}
