@@ -25,6 +25,7 @@ allow multigres-operator etcd-api
 allow sim-clock
 allow sim-wire
 allow sim-net sim-clock
+allow sim-loopback sim-clock sim-net
 for part in kube etcd dataplane collector prometheus tempo controllers; do
     # shellcheck disable=SC2086 # a list of words
     allow "sim-$part" $leaves

@@ -1,7 +1,8 @@
 //! The C library symbols that are answered for a world's thread.
 //!
 //! Libraries read clocks and randomness behind our back: `SystemTime::now` in the OpenTelemetry SDK and in jiff, hash
-//! seeds, uuids, span ids. All of them end in three functions of the C library. A definition of these in the
+//! seeds, uuids, span ids. All of them end in three functions of the C library (a fourth, `epoll_wait`, is where a paced
+//! world waits). A definition of these in the
 //! executable takes precedence over the C library's; on a thread that is in no world each hands over to the next
 //! definition (`dlsym(RTLD_NEXT, …)`), so that tests and benchmarks keep their clock.
 //!
@@ -15,14 +16,25 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+/// A fixed base, so that monotonic readings too are the same in every run. A day, so that code may subtract.
+const MONOTONIC_BASE_NANOS: i64 = 86_400 * 1_000_000_000;
+
 /// What a world's thread answers a question for the time with.
 #[derive(Clone, Copy)]
 struct VirtualClock {
     epoch_nanos: i64,
-    monotonic_base_nanos: i64,
-    start: tokio::time::Instant,
+    source: Source,
     /// Set at the world's end: nanoseconds since its start, which stand still from then on.
     frozen_nanos: Option<i64>,
+}
+
+/// What moves a world's clock.
+#[derive(Clone, Copy)]
+enum Source {
+    /// tokio's paused clock: time moves when nothing can run.
+    Paused { start: tokio::time::Instant },
+    /// The real clock, so many times as fast. tokio's own clock asks through `clock_gettime` and follows.
+    Paced { real_start_nanos: i64, speed: i64 },
 }
 
 thread_local! {
@@ -65,15 +77,19 @@ impl Clock {
         Self { epoch_nanos }
     }
 
-    pub(crate) fn start(&self, start: tokio::time::Instant) {
-        // A fixed base, so that monotonic readings too are the same in every run. A day, so that code may subtract.
-        const MONOTONIC_BASE_NANOS: i64 = 86_400 * 1_000_000_000;
-        CLOCK.set(Some(VirtualClock {
-            epoch_nanos: self.epoch_nanos,
-            monotonic_base_nanos: MONOTONIC_BASE_NANOS,
-            start,
-            frozen_nanos: None,
-        }));
+    /// Lets the thread's clock follow tokio's, which is paused.
+    pub(crate) fn follow_paused(&self, start: tokio::time::Instant) {
+        self.start(Source::Paused { start });
+    }
+
+    /// Lets the thread's clock run `speed` times as fast as the real one. To be called before the runtime is made, since
+    /// that takes its first reading then.
+    pub(crate) fn follow_real(&self, speed: u32) {
+        self.start(Source::Paced { real_start_nanos: real_monotonic_nanos(), speed: i64::from(speed) });
+    }
+
+    fn start(&self, source: Source) {
+        CLOCK.set(Some(VirtualClock { epoch_nanos: self.epoch_nanos, source, frozen_nanos: None }));
     }
 
     pub(crate) fn freeze(&self) {
@@ -92,8 +108,42 @@ impl Drop for Clock {
 
 impl VirtualClock {
     fn elapsed_nanos(&self) -> i64 {
-        self.frozen_nanos.unwrap_or_else(|| self.start.elapsed().as_nanos() as i64)
+        self.frozen_nanos.unwrap_or_else(|| match self.source {
+            Source::Paused { start } => start.elapsed().as_nanos() as i64,
+            Source::Paced { real_start_nanos, speed } => {
+                (real_monotonic_nanos() - real_start_nanos).saturating_mul(speed)
+            }
+        })
     }
+}
+
+/// The speed of this thread's clock, where the real clock moves it.
+fn pace() -> Option<i64> {
+    match CLOCK.try_with(Cell::get).ok().flatten()?.source {
+        Source::Paced { speed, .. } => Some(speed),
+        Source::Paused { .. } => None,
+    }
+}
+
+/// The machine's own monotonic clock, whatever thread this is.
+fn real_monotonic_nanos() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the C library's function of this name has this signature, and `time` is valid for a write.
+    unsafe { real_clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// The C library's `clock_gettime`.
+///
+/// # Safety
+/// As the C function: `time` must be valid for a write.
+unsafe fn real_clock_gettime(id: libc::clockid_t, time: *mut libc::timespec) -> libc::c_int {
+    type Function = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    // SAFETY: the C library's function of this name has this signature.
+    let real = unsafe { std::mem::transmute::<usize, Function>(next(&NEXT, c"clock_gettime")) };
+    // SAFETY: the caller's promises are handed on.
+    unsafe { real(id, time) }
 }
 
 /// The virtual reading of clock `id`, or `None` where the real one has to answer.
@@ -105,7 +155,7 @@ fn virtual_reading_nanos(id: libc::clockid_t) -> Option<i64> {
     let base = match id {
         libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => clock.epoch_nanos,
         libc::CLOCK_MONOTONIC | libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_BOOTTIME => {
-            clock.monotonic_base_nanos
+            MONOTONIC_BASE_NANOS
         }
         _ => return None,
     };
@@ -169,12 +219,33 @@ pub unsafe extern "C" fn clock_gettime(id: libc::clockid_t, time: *mut libc::tim
         }
         return 0;
     }
-    type Function = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int;
+    // SAFETY: the caller's promises are handed on.
+    unsafe { real_clock_gettime(id, time) }
+}
+
+/// Answers for the C library's `epoll_wait`, in which a paced world waits: its runtime asks for so many virtual
+/// milliseconds, and the kernel counts real ones.
+///
+/// # Safety
+/// As the C function: `events` must be valid for writes of `max_events` events.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn epoll_wait(
+    descriptor: libc::c_int,
+    events: *mut libc::epoll_event,
+    max_events: libc::c_int,
+    timeout_ms: libc::c_int,
+) -> libc::c_int {
+    type Function = unsafe extern "C" fn(libc::c_int, *mut libc::epoll_event, libc::c_int, libc::c_int) -> libc::c_int;
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     // SAFETY: the C library's function of this name has this signature.
-    let real = unsafe { std::mem::transmute::<usize, Function>(next(&NEXT, c"clock_gettime")) };
+    let real = unsafe { std::mem::transmute::<usize, Function>(next(&NEXT, c"epoll_wait")) };
+    let timeout_ms = match pace() {
+        // Rounded up: a wait that ends early would be asked for again at once.
+        Some(speed) if timeout_ms > 0 => ((i64::from(timeout_ms) + speed - 1) / speed) as libc::c_int,
+        _ => timeout_ms,
+    };
     // SAFETY: the caller's promises are handed on.
-    unsafe { real(id, time) }
+    unsafe { real(descriptor, events, max_events, timeout_ms) }
 }
 
 /// Answers for the C library's `getrandom`.

@@ -3,7 +3,8 @@
 //! A *world* is one asynchronous program on one fresh thread: a current-thread tokio runtime whose clock is
 //! paused, so that time moves only when nothing can run, and a thread whose C library clock and randomness are
 //! answered by this crate. Two runs with the same [`WorldOptions`] see the same instants, the same random bytes
-//! and the same interleaving.
+//! and the same interleaving. A world that real programs are to talk to is *paced* instead
+//! ([`WorldOptions::paced`]): its clock follows the real one at a chosen speed, and its runtime has sockets.
 //!
 //! | module | job |
 //! |---|---|
@@ -48,4 +49,4 @@ pub use chance::{Chance, seeded};
 pub use engine::Engine;
 pub use timestamp::{Timestamp, now};
 pub use watchdog::spawn;
-pub use world::{EPOCH, WorldError, WorldOptions, run};
+pub use world::{EPOCH, Speed, WorldError, WorldOptions, is_paced, run};

@@ -1,6 +1,6 @@
 //! Starts a world and ends it.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Once};
+use std::{any::Any, future::Future, num::NonZeroU32, panic::AssertUnwindSafe, str::FromStr, sync::Once};
 
 use crate::{
     interpose,
@@ -25,12 +25,77 @@ pub struct WorldOptions {
     pub epoch: Timestamp,
     /// See [`POLLS_PER_INSTANT_MAX`].
     pub polls_per_instant_max: u64,
+    /// `None` (the default) for a world closed to the outside, whose time jumps from event to event and whose runs are
+    /// repeatable. Otherwise the world may talk to real sockets, and time passes at this speed: what then comes from
+    /// outside, and when, is no longer a matter of the seed.
+    pub pace: Option<Speed>,
+}
+
+/// How fast time passes in a world that is open to the outside.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Speed {
+    /// So many virtual seconds a real second.
+    Times(NonZeroU32),
+    /// From event to event, as in a closed world, with a look at the outside before each: takes a whole core.
+    Max,
+}
+
+/// The greatest multiple of real time that can be asked for; beyond it a world is better off with [`Speed::Max`].
+pub const SPEED_TIMES_MAX: u32 = 3_600;
+
+impl Speed {
+    /// The speed of the real clock.
+    pub const REAL: Self = Self::Times(NonZeroU32::MIN);
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    /// `1x`, `60x`, `max`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        text.strip_suffix('x')
+            .and_then(|times| times.parse::<NonZeroU32>().ok())
+            .filter(|times| times.get() <= SPEED_TIMES_MAX)
+            .map(Self::Times)
+            .ok_or_else(|| {
+                format!("a speed is \"max\" or a whole number from 1x to {SPEED_TIMES_MAX}x, not \"{text}\"")
+            })
+    }
+}
+
+impl std::fmt::Display for Speed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Times(times) => write!(f, "{times}x"),
+            Self::Max => f.write_str("max"),
+        }
+    }
 }
 
 impl WorldOptions {
     /// A world with this seed that begins at [`EPOCH`].
     pub fn seeded(seed: u64) -> Self {
-        Self { seed, epoch: EPOCH, polls_per_instant_max: POLLS_PER_INSTANT_MAX }
+        Self { seed, epoch: EPOCH, polls_per_instant_max: POLLS_PER_INSTANT_MAX, pace: None }
+    }
+
+    /// The same, open to the outside, with time passing at this speed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let options = sim_clock::WorldOptions::seeded(7).paced("60x".parse()?);
+    /// let elapsed = sim_clock::run(options, || async {
+    ///     let before = sim_clock::now();
+    ///     tokio::time::sleep(Duration::from_secs(3)).await; // takes 50 real milliseconds
+    ///     sim_clock::now().since(before)
+    /// }).unwrap();
+    /// assert!(elapsed >= Duration::from_secs(3));
+    /// # Ok::<(), String>(())
+    /// ```
+    pub fn paced(self, speed: Speed) -> Self {
+        Self { pace: Some(speed), ..self }
     }
 }
 
@@ -88,6 +153,15 @@ where
         .map_err(|panic| explain(panic.as_ref()))
 }
 
+thread_local! {
+    static PACED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether this thread's world is open to the outside ([`WorldOptions::paced`]).
+pub fn is_paced() -> bool {
+    PACED.get()
+}
+
 fn on_this_thread<T, F, Fut>(options: &WorldOptions, program: F) -> T
 where
     F: FnOnce() -> Fut,
@@ -97,14 +171,28 @@ where
     fastrand::seed(options.seed);
     // tokio's own choices (an unbiased `select!`, the order of a `tokio::sync::watch`'s waiters) follow from a count of
     // the process's runtimes and cannot be seeded: code of a world uses `biased` and [`crate::watch`] instead.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a current-thread runtime needs no resources");
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time();
     let clock = interpose::Clock::prepare(options.epoch.as_nanos());
+    let real_speed = match options.pace {
+        Some(Speed::Times(times)) => Some(times.get()),
+        Some(Speed::Max) | None => None,
+    };
+    match real_speed {
+        Some(times) => clock.follow_real(times),
+        None => {
+            builder.start_paused(true);
+        }
+    }
+    PACED.set(options.pace.is_some());
+    if options.pace.is_some() {
+        builder.enable_io();
+    }
+    let runtime = builder.build().expect("a current-thread runtime needs no resources, or one descriptor");
     let result = runtime.block_on(async {
-        clock.start(tokio::time::Instant::now());
+        if real_speed.is_none() {
+            clock.follow_paused(tokio::time::Instant::now());
+        }
         watchdog::start(options.polls_per_instant_max);
         let result = Counted::new("main", program()).await;
         watchdog::stop();
@@ -205,6 +293,62 @@ mod tests {
         assert_eq!(first, run(WorldOptions::seeded(5), draw).unwrap());
         assert_ne!(first, run(WorldOptions::seeded(6), draw).unwrap());
         assert_ne!(first, [0; 16]);
+    }
+
+    #[test]
+    fn a_paced_world_takes_its_time() {
+        for (speed, virtual_ms, real_ms) in [("1x", 120, 120), ("60x", 12_000, 200)] {
+            let real = Instant::now();
+            let options = WorldOptions::seeded(1).paced(speed.parse().unwrap());
+            let passed = run(options, move || async move {
+                let (before, monotonic) = (crate::now(), Instant::now());
+                tokio::time::sleep(Duration::from_millis(virtual_ms)).await;
+                (crate::now().since(before), monotonic.elapsed())
+            });
+            let (wall, monotonic) = passed.unwrap();
+            for seen in [wall, monotonic] {
+                let seen = seen.as_millis() as u64;
+                assert!((virtual_ms..virtual_ms * 3).contains(&seen), "{speed}: {seen} ms of {virtual_ms}");
+            }
+            let real = real.elapsed().as_millis() as u64;
+            assert!((real_ms..real_ms * 4).contains(&real), "{speed}: {real} real ms");
+        }
+    }
+
+    #[test]
+    fn an_idle_paced_world_costs_next_to_nothing() {
+        fn thread_cpu() -> Duration {
+            let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+            Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
+        }
+        let options = WorldOptions::seeded(1).paced("60x".parse().unwrap());
+        let spent = run(options, || async {
+            let before = thread_cpu();
+            // One wake-up a virtual second, as of a component that looks around regularly.
+            for _ in 0..30 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            thread_cpu() - before
+        });
+        assert!(spent.clone().unwrap() < Duration::from_millis(25), "{spent:?} of 500 ms");
+    }
+
+    #[test]
+    fn at_the_greatest_speed_time_jumps() {
+        let real = Instant::now();
+        let options = WorldOptions::seeded(1).paced(Speed::Max);
+        run(options, || tokio::time::sleep(Duration::from_secs(86_400))).unwrap();
+        assert!(real.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_speed_is_a_multiple_or_max() {
+        for good in ["1x", "60x", "3600x", "max"] {
+            assert_eq!(good.parse::<Speed>().unwrap().to_string(), good);
+        }
+        for bad in ["", "0x", "x", "60", "-1x", "1.5x", "3601x", "MAX"] {
+            assert!(bad.parse::<Speed>().unwrap_err().contains("3600x"), "{bad}");
+        }
     }
 
     #[test]

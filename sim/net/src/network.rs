@@ -23,6 +23,8 @@ use crate::{
 const BACKLOG_CONNECTIONS_MAX: usize = 4_096;
 const POD_LATENCY_MS: RangeInclusive<u64> = 1..=1;
 const FIRST_CLIENT_PORT: u16 = 32_768;
+/// Of a range that is kept for documentation: nothing else in a world has it.
+const OUTSIDE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// The network of one world. Cloning gives another handle to the same network.
 #[derive(Clone)]
@@ -125,6 +127,16 @@ impl Network {
             }
         };
         self.host_with(name, ip, POD_LATENCY_MS)
+    }
+
+    /// The host that clients outside of the world come from: no simulated link lies between it and others, so its
+    /// connections have no latency besides what rules give them. It has no name in DNS and is made when first asked for.
+    pub fn outside(&self) -> Host {
+        let exists = self.lock().hosts.get(&OUTSIDE_ADDRESS).map(|host| host.name.clone());
+        match exists {
+            Some(name) => Host { network: self.clone(), name, ip: OUTSIDE_ADDRESS },
+            None => self.host_with("outside", OUTSIDE_ADDRESS, 0..=0),
+        }
     }
 
     /// A host with this address; a connection to it takes `latency_ms` (whole milliseconds, drawn for each write).
@@ -455,7 +467,10 @@ impl Host {
         };
         let client = SocketAddrV4::new(self.ip, from_port);
         let target = state.hosts.get(&ip).ok_or_else(unreachable)?;
-        let latency = (*target.latency_ms.start(), *target.latency_ms.end());
+        let latency = match self.ip {
+            OUTSIDE_ADDRESS => (0, 0),
+            _ => (*target.latency_ms.start(), *target.latency_ms.end()),
+        };
         let listener = target.listeners.get(&port_there).ok_or_else(|| refused(name, port))?;
         let chance = sim_clock::seeded(&format!("link {}->{to}:{port_there} #{number}", self.name));
         let server = SocketAddrV4::new(ip, port_there);
