@@ -19,7 +19,7 @@ allow() { # crate, then what it may depend on
     done
 }
 
-leaves="sim-clock sim-net sim-wire etcd-api"
+leaves="sim-clock sim-net sim-loopback sim-wire etcd-api"
 allow etcd-api
 allow multigres-operator etcd-api
 allow sim-clock

@@ -10,6 +10,7 @@
 //! | [`wire`], [`discovery`] | HTTP around it |
 //! | [`workloads`] | controllers as steps: Deployment, ReplicaSet, StatefulSet, Service, claims, garbage collection |
 //! | [`Cluster`], [`ContainerRuntime`] | kubelets that start containers as processes of the world |
+//! | [`local`] | a whole cluster on loopback, for real clients |
 //! | [`manifests`] | multi-document YAML into objects |
 //!
 //! ```
@@ -39,6 +40,7 @@ mod error;
 mod events;
 pub mod json;
 mod kubelet;
+pub mod local;
 pub mod manifests;
 pub mod patch;
 pub mod resources;

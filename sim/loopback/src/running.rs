@@ -35,7 +35,7 @@ impl<T> Life<T> {
 /// A world that is up. It ends when told to, or when dropped.
 #[derive(Debug)]
 pub struct Running<T> {
-    told: T,
+    told: Option<T>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), WorldError>>>,
 }
@@ -59,7 +59,7 @@ where
         .spawn(move || sim_clock::run(options, move || program(Life { up, stop: stopped })))
         .map_err(|error| WorldError::Thread(error.to_string()))?;
     match told.recv() {
-        Ok(told) => Ok(Running { told, stop: Some(stop), thread: Some(thread) }),
+        Ok(told) => Ok(Running { told: Some(told), stop: Some(stop), thread: Some(thread) }),
         // The sender is gone: the program has ended.
         Err(_) => Err(ended(thread).err().map_or(Error::EndedEarly, Error::World)),
     }
@@ -68,7 +68,12 @@ where
 impl<T> Running<T> {
     /// What the program handed over when it was up.
     pub fn told(&self) -> &T {
-        &self.told
+        self.told.as_ref().expect("only into_told takes it, and the value with it")
+    }
+
+    /// The same as a value; the world ends.
+    pub fn into_told(mut self) -> T {
+        self.told.take().expect("nobody else takes it")
     }
 
     /// Whether the world's program still runs.
