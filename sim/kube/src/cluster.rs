@@ -68,6 +68,7 @@ impl Cluster {
         let listener = host
             .listen(API_PORT)
             .map_err(|source| crate::Error::Listen { what: format!("kubernetes:{API_PORT}"), source })?;
+        api.call_webhooks_from(host.clone());
         let target = NameTarget::Service {
             ip: API_SERVICE_ADDRESS,
             ports: vec![ServicePort { port: API_PORT, endpoints: vec![(API_ADDRESS, API_PORT)] }],

@@ -48,6 +48,25 @@ pub fn apply(kind: &str, object: &mut Value) {
             spec.entry("finalizers").or_insert_with(|| json!(["kubernetes"]));
         }
         "CustomResourceDefinition" => definition(object),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            let mutating = kind.starts_with('M');
+            for webhook in items(object, "webhooks") {
+                default_to(webhook, "failurePolicy", "Fail");
+                default_to(webhook, "matchPolicy", "Equivalent");
+                default_to(webhook, "namespaceSelector", json!({}));
+                default_to(webhook, "objectSelector", json!({}));
+                default_to(webhook, "timeoutSeconds", 10);
+                if mutating {
+                    default_to(webhook, "reinvocationPolicy", "Never");
+                }
+                for rule in items(webhook, "rules") {
+                    default_to(rule, "scope", "*");
+                }
+                if let Some(service) = webhook.get_mut("clientConfig").and_then(|c| c.get_mut("service")) {
+                    default_to(service, "port", 443);
+                }
+            }
+        }
         "RoleBinding" | "ClusterRoleBinding" => {
             if let Some(role) = object.get_mut("roleRef") {
                 default_to(role, "apiGroup", "rbac.authorization.k8s.io");

@@ -100,6 +100,28 @@ const BUILT_IN: &[Row] = &[
         true,
         false,
     ),
+    (
+        "admissionregistration.k8s.io",
+        "v1",
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+        "",
+        false,
+        false,
+        true,
+        false,
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "v1",
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+        "",
+        false,
+        false,
+        true,
+        false,
+    ),
     ("events.k8s.io", "v1", "Event", "events", "ev", true, false, false, false),
 ];
 

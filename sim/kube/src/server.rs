@@ -60,6 +60,7 @@ pub type FaultRule = Arc<dyn Fn(&RequestInfo) -> Verdict + Send + Sync>;
 struct Inner {
     engine: Mutex<Engine>,
     faults: Mutex<(u64, Vec<(u64, FaultRule)>)>,
+    webhook_host: Mutex<Option<sim_net::Host>>,
 }
 
 /// A handle of the API server; clones share it.
@@ -82,12 +83,23 @@ impl ApiServer {
     /// A server with an empty cluster's namespaces; uids and names follow the world's seed.
     pub fn new() -> Self {
         let engine = Engine::new(sim_clock::seeded("kube/api"), now());
-        Self(Arc::new(Inner { engine: Mutex::new(engine), faults: Mutex::default() }))
+        Self(Arc::new(Inner { engine: Mutex::new(engine), faults: Mutex::default(), webhook_host: Mutex::default() }))
     }
 
     /// The engine. Never hold it across an await.
     pub fn engine(&self) -> MutexGuard<'_, Engine> {
         self.0.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets admission webhooks be called from this host of the world's network. Without it every call fails as a name
+    /// that does not resolve.
+    pub fn call_webhooks_from(&self, host: sim_net::Host) {
+        *self.0.webhook_host.lock().unwrap_or_else(PoisonError::into_inner) = Some(host);
+    }
+
+    /// The host webhooks are called from.
+    pub(crate) fn webhook_host(&self) -> Option<sim_net::Host> {
+        self.0.webhook_host.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Server-side apply by the field manager `kubectl`, forced, as `kubectl apply --server-side --force-conflicts`.

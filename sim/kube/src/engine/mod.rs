@@ -13,8 +13,8 @@ use std::{
 use serde_json::{Value, json};
 use sim_clock::{Chance, Timestamp};
 
-pub(crate) use reads::view;
 pub use reads::{ListPage, ListQuery};
+pub(crate) use reads::{to_storage, view};
 pub use store::{Change, EVENT_LOG_EVENTS_MAX, Event, Key, Object, event_line};
 pub(crate) use writes::{CUSTOM_CLEANUP, FOREGROUND};
 pub use writes::{Committed, DeleteQuery, Operation, PatchKind, Plan, Propagation, Written};

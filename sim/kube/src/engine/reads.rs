@@ -127,7 +127,7 @@ pub(crate) fn view(resource: &ResourceType, object: Object) -> Object {
 }
 
 /// The object as the table holds it.
-pub(super) fn to_storage(resource: &ResourceType, value: &mut Value) {
+pub(crate) fn to_storage(resource: &ResourceType, value: &mut Value) {
     if resource.api_version() != resource.storage_api_version {
         if &*resource.table == "events" {
             rename_event(value, false);

@@ -86,6 +86,16 @@ pub fn client_config(authority_pem: &str, client: Option<&Certified>) -> Result<
     Ok(Arc::new(config))
 }
 
+/// A client's configuration that trusts nobody: what a host without authorities of its own has.
+///
+/// # Errors
+/// If rustls refuses its own defaults.
+pub fn client_config_without_authority() -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(WorldClock));
+    let config = builder.with_safe_default_protocol_versions()?.with_root_certificates(RootCertStore::empty());
+    Ok(Arc::new(config.with_no_client_auth()))
+}
+
 /// Takes any certificate whose key the client holds.
 #[derive(Debug)]
 struct AskForCertificate {

@@ -20,7 +20,7 @@ mod serve;
 mod subject;
 
 pub use authority::{Authority, CERTIFICATE_VALIDITY, Certified, SERVING_NAMES};
-pub use config::{ClientCertificates, client_config, server_config};
+pub use config::{ClientCertificates, client_config, client_config_without_authority, server_config};
 pub use kubeconfig::{Credential, Kubeconfig};
 pub use serve::{Endpoint, serve, serve_connection};
 pub use subject::{Subject, subject};

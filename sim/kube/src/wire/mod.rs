@@ -107,20 +107,9 @@ async fn serve_resource(
         "watch" => watch::watch(server, context, target),
         _ => {
             let operation = write::decode(context, target)?;
-            let operation = admit(server, context, target, operation).await?;
-            write::commit(server, context, target, operation)
+            write::commit(server, context, target, operation).await
         }
     }
-}
-
-/// Admission of a decoded write: mutating steps first, then validating ones.
-async fn admit(
-    _server: &ApiServer,
-    _context: &RequestContext,
-    _target: &crate::engine::Target,
-    operation: write::Operation,
-) -> Result<write::Operation, Status> {
-    Ok(operation)
 }
 
 /// Serves the API on a listener until its host is gone.

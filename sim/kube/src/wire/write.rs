@@ -1,9 +1,8 @@
-//! Create, update, patch, delete: decoded first, committed after admission.
+//! Create, update, patch, delete: decoded first, then admitted and committed.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
-use sim_clock::now;
 use sim_net::http::Body;
 
 use super::{
@@ -13,6 +12,7 @@ use super::{
     respond::{list_body, reply, success, wrote},
 };
 use crate::{
+    admission::Admission,
     engine::{DeleteQuery, FieldValidation, PatchKind, Propagation, Target, WriteOptions},
     json,
     selectors::{FieldSelector, LabelSelector},
@@ -86,29 +86,29 @@ pub(super) fn decode(context: &RequestContext, target: &Target) -> Result<Operat
     })
 }
 
-/// Stores an admitted write and answers it.
+/// Admits a write, stores it and answers it.
 ///
 /// # Errors
-/// What the engine refuses.
-pub(super) fn commit(
+/// What the engine or a webhook refuses.
+pub(super) async fn commit(
     server: &ApiServer,
-    _context: &RequestContext,
+    context: &RequestContext,
     target: &Target,
     operation: Operation,
 ) -> Result<Response<Body>, Status> {
-    let mut engine = server.engine();
+    let admission = Admission::new(server, &context.user);
     let written = match operation {
-        Operation::Create(object, options) => engine.create(target, object, &options, now())?,
-        Operation::Update(object, options) => engine.update(target, object, &options, now())?,
-        Operation::Patch(kind, patch, options) => engine.patch(target, kind, &patch, &options, now())?,
+        Operation::Create(object, options) => admission.create(target, object, &options).await?,
+        Operation::Update(object, options) => admission.update(target, object, &options).await?,
+        Operation::Patch(kind, patch, options) => admission.patch(target, kind, &patch, &options).await?,
         Operation::Delete(query) => {
-            let (object, gone) = engine.delete(target, &query, now())?;
+            let (object, gone) = admission.delete(target, &query).await?;
             let body = if gone && target.resource.kind != "Pod" { success(target, &object) } else { object.json() };
             return Ok(reply(StatusCode::OK, body, &[]));
         }
         Operation::DeleteCollection(labels, fields, query) => {
-            let items = engine.delete_collection(target, &labels, &fields, &query, now())?;
-            let body: Bytes = list_body(target, engine.revision(), &items, "", None);
+            let items = admission.delete_collection(target, &labels, &fields, &query).await?;
+            let body: Bytes = list_body(target, server.engine().revision(), &items, "", None);
             return Ok(reply(StatusCode::OK, body, &[]));
         }
     };

@@ -44,6 +44,7 @@ impl Engine {
         let resource = &*plan.target.resource;
         let time = plan.now.rfc3339();
         if plan.changed {
+            Self::check_stored_identity(plan.target.resource.as_ref(), &plan.target, &mut plan.object)?;
             reset_new(resource, &mut plan.object);
             let dropped = Self::prepare(resource, &mut plan.object, &plan.options)?;
             plan.warnings.extend(dropped);
@@ -87,6 +88,7 @@ impl Engine {
         check_version(target, &plan.asked_version, live)?;
         let object = &mut plan.object;
         if plan.changed {
+            Self::check_stored_identity(resource, target, object)?;
             reset_stored(target, live, object);
             plan.warnings.extend(Self::prepare(resource, object, &plan.options)?);
         }

@@ -54,6 +54,20 @@ impl Engine {
         Ok(())
     }
 
+    /// The same for an object in the form of the store, after webhooks changed it.
+    pub(super) fn check_stored_identity(
+        resource: &ResourceType,
+        target: &Target,
+        object: &mut Value,
+    ) -> Result<(), Status> {
+        if object.is_object() {
+            object["apiVersion"] = resource.api_version().into();
+        }
+        Self::check_identity(target, object)?;
+        object["apiVersion"] = resource.storage_api_version.clone().into();
+        Ok(())
+    }
+
     pub(super) fn check_namespace(&self, target: &Target, name: &str) -> Result<(), Status> {
         if !target.resource.namespaced {
             return Ok(());
@@ -63,14 +77,21 @@ impl Engine {
                 crate::status::About { group: "", plural: "namespaces", kind: "Namespace" },
                 &target.namespace,
             )),
-            Some(namespace) if json::deleting(namespace) => Err(Status::forbidden(
-                target.resource.about(),
-                name,
-                &format!(
+            Some(namespace) if json::deleting(namespace) => {
+                let why = format!(
                     "unable to create new content in namespace {} because it is being terminated",
                     target.namespace
-                ),
-            )),
+                );
+                let mut status = Status::forbidden(target.resource.about(), name, &why);
+                if let Some(details) = &mut status.details {
+                    details["causes"] = serde_json::json!([{
+                        "reason": "NamespaceTerminating",
+                        "message": format!("namespace {} is being terminated", target.namespace),
+                        "field": "metadata.namespace",
+                    }]);
+                }
+                Err(status)
+            }
             Some(_) => Ok(()),
         }
     }

@@ -14,13 +14,19 @@ use crate::{
     status::Status,
 };
 
+/// Namespaces that cannot be deleted.
+const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
+
 impl Engine {
-    /// Deletes one object, or marks it for deletion; the bool says whether it is gone.
+    /// The object that a deletion is about, once its preconditions hold.
     ///
     /// # Errors
-    /// 404, 409 if a precondition fails.
-    pub fn delete(&mut self, target: &Target, query: &DeleteQuery, now: Timestamp) -> Result<(Object, bool), Status> {
+    /// 404, 409 if a precondition fails, 403 for a namespace that every cluster has.
+    pub fn plan_delete(&self, target: &Target, query: &DeleteQuery) -> Result<Object, Status> {
         let resource = &*target.resource;
+        if resource.kind == "Namespace" && PROTECTED_NAMESPACES.contains(&target.name.as_str()) {
+            return Err(Status::forbidden(resource.about(), &target.name, "this namespace may not be deleted"));
+        }
         let live = self.live(target)?;
         if let Some(uid) = query.uid.as_deref().filter(|uid| *uid != json::uid(&live)) {
             return Err(Status::conflict(
@@ -39,6 +45,16 @@ impl Engine {
                 ),
             ));
         }
+        Ok(live)
+    }
+
+    /// Deletes one object, or marks it for deletion; the bool says whether it is gone.
+    ///
+    /// # Errors
+    /// 404, 409 if a precondition fails.
+    pub fn delete(&mut self, target: &Target, query: &DeleteQuery, now: Timestamp) -> Result<(Object, bool), Status> {
+        let live = self.plan_delete(target, query)?;
+        let resource = &*target.resource;
         let mut object = live.to_value();
         if query.propagation == Propagation::Orphan && !query.dry_run {
             self.orphan(json::uid(&live));

@@ -2,7 +2,7 @@
 //!
 //! | step | what it does | may it be interrupted after it |
 //! |---|---|---|
-//! | `plan_*` ([`plan`]) | identity, decoding, defaulting, patching, field ownership, on the object as it is stored | yes: mutating webhooks see [`Plan::review_object`] and give it back by [`Plan::mutated`] |
+//! | `plan_*` ([`plan`]) | identity, decoding, defaulting, patching, field ownership, on the object as it is stored | yes: mutating webhooks see [`Plan::stored_form`] and give it back by [`Plan::mutated`] |
 //! | [`Engine::settle`] ([`commit`]) | what the server itself fills in, validation, immutable fields | yes: validating webhooks see the object as it would be stored |
 //! | [`Engine::commit`] ([`commit`]) | stores it if what it was planned on is still what is stored | no |
 //!

@@ -63,19 +63,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The new object as the request's version shows it, with its managed fields: what a webhook sees.
-    pub fn review_object(&self) -> Value {
+    /// The new object in the form of the store, with its managed fields: what webhooks see, under their version.
+    pub fn stored_form(&self) -> Value {
         let mut object = self.object.clone();
         if !self.settled {
             Manager::write(self.managers.clone(), &mut object);
         }
-        reads::view(&self.target.resource, Object::new(object)).to_value()
+        object
     }
 
-    /// Puts the object that a mutating webhook made, in the request's version, in place of the planned one.
+    /// Puts the object that a mutating webhook made, in the form of the store, in place of the planned one.
     pub fn mutated(&mut self, object: Value) {
-        let mut object = object;
-        reads::to_storage(&self.target.resource, &mut object);
         self.object = object;
         self.changed = true;
     }
@@ -157,7 +155,7 @@ impl Engine {
             ssa::update(&nothing, &object, shape(resource), writer(target, options, &resource.api_version(), &time))
         });
         Ok(Plan {
-            target: target.clone(),
+            target: Target { name: json::name(&object).to_owned(), ..target.clone() },
             operation: Operation::Create,
             live: None,
             options: options.clone(),

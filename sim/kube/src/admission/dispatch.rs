@@ -1,0 +1,163 @@
+//! Asking the webhooks a request concerns: one after the other to mutate, all at once to validate.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{
+    Admission, Attributes,
+    call::Call,
+    matching::concerned,
+    review::{self, Answer},
+    webhook::{Phase, Webhook},
+};
+use crate::{
+    engine::{Object, Operation, Plan, to_storage, view},
+    patch,
+    resources::ResourceType,
+    status::Status,
+};
+
+/// A webhook that is concerned, and all that its call needs.
+struct Due {
+    webhook: Webhook,
+    seen_as: Arc<ResourceType>,
+    call: Call,
+    uid: String,
+}
+
+impl Admission<'_> {
+    /// Lets mutating webhooks change a plan, in order; those that ask for it a second time if a later one changed it.
+    pub(super) async fn mutate(&self, plan: &mut Plan, options: &Value) -> Result<(), Status> {
+        let webhooks = Webhook::all(&self.server.engine(), Phase::Mutating);
+        // Of each webhook of the first round: the object as it left it.
+        let mut left: Vec<Option<Value>> = vec![None; webhooks.len()];
+        for round in 0..2 {
+            let mut again = false;
+            for (index, webhook) in webhooks.iter().enumerate() {
+                let stored = plan.stored_form();
+                if round == 1 && !(webhook.reinvoke && left[index].as_ref().is_some_and(|seen| *seen != stored)) {
+                    continue;
+                }
+                let target = plan.target.clone();
+                let attributes = Attributes {
+                    target: &target,
+                    operation: plan.operation,
+                    object: Some(&stored),
+                    old: plan.live.as_ref(),
+                    options,
+                    dry_run: plan.options.dry_run,
+                    user: self.user,
+                };
+                let Some(due) = self.due(webhook, &attributes) else { continue };
+                let answer = self.ask(&due, Phase::Mutating, &attributes).await?;
+                let Some(answer) = answer else { continue };
+                plan.warnings.extend(answer.warnings);
+                if let Some(refusal) = answer.refusal {
+                    return Err(refusal);
+                }
+                if let Some(changes) = answer.patch.filter(|p| p.as_array().is_none_or(|list| !list.is_empty())) {
+                    let mut object = view(&due.seen_as, Object::new(stored.clone())).to_value();
+                    patch::json_patch(&mut object, &changes).map_err(|s| internal(&s.message))?;
+                    to_storage(&due.seen_as, &mut object);
+                    if object != stored {
+                        again |= left[..index].iter().any(Option::is_some);
+                        plan.mutated(object);
+                    }
+                }
+                left[index] = Some(plan.stored_form());
+            }
+            if !again {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks validating webhooks about a settled plan; returns their warnings.
+    pub(super) async fn validate(&self, plan: &Plan, options: &Value) -> Result<Vec<String>, Status> {
+        let stored = plan.stored_form();
+        let attributes = Attributes {
+            target: &plan.target,
+            operation: plan.operation,
+            object: Some(&stored),
+            old: plan.live.as_ref(),
+            options,
+            dry_run: plan.options.dry_run,
+            user: self.user,
+        };
+        self.judge(&attributes).await
+    }
+
+    /// Asks both kinds about a deletion: nothing can be patched there.
+    pub(super) async fn judge_deletion(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        let webhooks = Webhook::all(&self.server.engine(), Phase::Mutating);
+        for webhook in &webhooks {
+            let Some(due) = self.due(webhook, attributes) else { continue };
+            let Some(answer) = self.ask(&due, Phase::Mutating, attributes).await? else { continue };
+            if let Some(refusal) = answer.refusal {
+                return Err(refusal);
+            }
+            if answer.patch.is_some_and(|p| p.as_array().is_none_or(|list| !list.is_empty())) {
+                return Err(internal(&format!(
+                    "admission webhook \"{}\" attempted to modify the object, which is not supported for this operation",
+                    webhook.name
+                )));
+            }
+        }
+        self.judge(attributes).await.map(drop)
+    }
+
+    /// Validating webhooks are asked at the same time; the first refusal, in their order, counts.
+    async fn judge(&self, attributes: &Attributes<'_>) -> Result<Vec<String>, Status> {
+        let webhooks = Webhook::all(&self.server.engine(), Phase::Validating);
+        let due: Vec<Due> = webhooks.iter().filter_map(|w| self.due(w, attributes)).collect();
+        let asked = due.iter().map(|d| self.ask(d, Phase::Validating, attributes));
+        let mut warnings = Vec::new();
+        for answer in futures::future::join_all(asked).await {
+            if let Some(answer) = answer? {
+                if let Some(refusal) = answer.refusal {
+                    return Err(refusal);
+                }
+                warnings.extend(answer.warnings);
+            }
+        }
+        Ok(warnings)
+    }
+
+    fn due(&self, webhook: &Webhook, attributes: &Attributes<'_>) -> Option<Due> {
+        let mut engine = self.server.engine();
+        let seen_as = concerned(&engine, webhook, attributes)?;
+        let call = Call::to(&engine, webhook);
+        let uid = engine.chance().uuid();
+        Some(Due { webhook: webhook.clone(), seen_as, call, uid })
+    }
+
+    /// One call; `None` if it failed and may be ignored.
+    async fn ask(&self, due: &Due, phase: Phase, attributes: &Attributes<'_>) -> Result<Option<Answer>, Status> {
+        let webhook = &due.webhook;
+        if attributes.dry_run && !webhook.dry_run {
+            return Err(Status::bad_request(format!(
+                "admission webhook \"{}\" does not support dry run",
+                webhook.name
+            )));
+        }
+        let object = attributes.object.map(|o| view(&due.seen_as, Object::new(o.clone())).to_value());
+        debug_assert!(object.is_some() || attributes.operation == Operation::Delete, "a deletion alone has no object");
+        let body = review::request(&due.uid, attributes, &due.seen_as, object, attributes.old).to_string();
+        let answered = due.call.post(self.server.webhook_host(), Bytes::from(body)).await;
+        match answered.and_then(|body| review::answer(&webhook.name, phase, &due.uid, &body)) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(_) if webhook.ignore_failures => Ok(None),
+            Err(why) => Err(internal(&format!("failed calling webhook \"{}\": {why}", webhook.name))),
+        }
+    }
+}
+
+/// 500, as the real server wraps what went wrong inside.
+fn internal(why: &str) -> Status {
+    let mut status = Status::new(500, "InternalError", format!("Internal error occurred: {why}"));
+    status.details = Some(Box::new(json!({"causes": [{"message": why}]})));
+    status
+}
