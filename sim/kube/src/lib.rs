@@ -31,8 +31,8 @@
 //! webhooks are not asked about `scale`, `CONNECT`, and what the cluster's own controllers write; LimitRanger and
 //! ResourceQuota are not there.
 //!
-//! **Not done, without an answer of its own:** CEL rules and `oneOf`/`anyOf`/`not`/`format` of custom resources' schemas are
-//! kept but not evaluated; RBAC, NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; unknown
+//! **Not done, without an answer of its own:** CEL rules of custom resources' schemas are kept but not
+//! evaluated; RBAC, NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; unknown
 //! fields of built-in kinds are neither pruned nor reported; quantities are not normalised; `exec` and `grpc` probes
 //! fail with a text that says so; tables and `PartialObjectMetadata` answer 406.
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use crate::{json, status::About};
+use crate::{json, schema::Compiled, status::About};
 
 /// One resource as clients see it under one version.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct ResourceType {
     pub built_in: bool,
     /// Structural schema of a custom resource.
     pub schema: Option<Arc<Value>>,
+    /// The same schema in the form that is evaluated.
+    pub compiled: Option<Arc<Compiled>>,
     /// Name of the table in the store, `<plural>.<group>`; two versions (and the two event groups) share one.
     pub table: Arc<str>,
     /// `apiVersion` under which the table holds its objects.
@@ -186,6 +188,7 @@ impl Default for Registry {
                 generation,
                 built_in: true,
                 schema: None,
+                compiled: None,
                 table: table.into(),
                 storage_api_version: storage,
                 fields: fields_of(plural),
@@ -274,6 +277,7 @@ impl Registry {
                 status: json::at(version, &["subresources", "status"]).is_some(),
                 generation: true,
                 built_in: false,
+                compiled: json::at(version, &["schema", "openAPIV3Schema"]).map(|s| Arc::new(Compiled::new(s))),
                 schema: json::at(version, &["schema", "openAPIV3Schema"]).map(|s| Arc::new(s.clone())),
                 table: format!("{plural}.{group}").into(),
                 storage_api_version: api_version(&group, storage),

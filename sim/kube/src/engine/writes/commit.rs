@@ -77,7 +77,7 @@ impl Engine {
         {
             object["status"] = status;
         }
-        Self::validate(resource, object, &plan.target.name)?;
+        Self::validate(resource, object, None, &plan.target.name)?;
         Manager::write(plan.managers.clone(), object);
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Engine {
         {
             object["status"] = rules::definition_status(object, &plan.now.rfc3339());
         }
-        Self::validate(resource, object, &target.name)?;
+        Self::validate(resource, object, Some(&**live), &target.name)?;
         let fixed = rules::immutable(resource, live, object);
         if !fixed.is_empty() {
             return Err(Status::invalid(resource.about(), &target.name, &fixed));

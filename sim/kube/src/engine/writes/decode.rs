@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::{Engine, FieldValidation, Target, WriteOptions, rules};
-use crate::{defaults, json, resources::ResourceType, schema, status::Status};
+use crate::{defaults, json, resources::ResourceType, status::Status};
 
 impl Engine {
     /// The body must speak of what the URL names; what it leaves out is filled in.
@@ -103,10 +103,10 @@ impl Engine {
         options: &WriteOptions,
     ) -> Result<Vec<String>, Status> {
         let mut warnings = Vec::new();
-        if let Some(schema) = &resource.schema {
-            let dropped = schema::prune(object, schema);
+        if let Some(schema) = &resource.compiled {
+            let dropped = schema.prune(object);
             warnings = unknown_fields(&dropped, options)?;
-            schema::default(object, schema);
+            schema.default(object);
         } else if resource.built_in {
             json::strip_nulls(object);
             defaults::apply(&resource.kind, object);
@@ -126,7 +126,12 @@ impl Engine {
         Ok(warnings)
     }
 
-    pub(super) fn validate(resource: &ResourceType, object: &Value, name: &str) -> Result<(), Status> {
+    pub(super) fn validate(
+        resource: &ResourceType,
+        object: &Value,
+        old: Option<&Value>,
+        name: &str,
+    ) -> Result<(), Status> {
         if resource.group == "admissionregistration.k8s.io"
             && json::list(object, &["webhooks"]).iter().any(|w| !json::list(w, &["matchConditions"]).is_empty())
         {
@@ -134,8 +139,8 @@ impl Engine {
             return Err(Status::not_implemented("matchConditions of webhooks"));
         }
         let mut causes = rules::metadata(resource, object);
-        if let Some(schema) = &resource.schema {
-            causes.extend(schema::validate(object, schema));
+        if let Some(schema) = &resource.compiled {
+            causes.extend(schema.validate(object, old));
         } else if resource.built_in {
             causes.extend(rules::content(resource, object));
         }

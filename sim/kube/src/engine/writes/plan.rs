@@ -11,7 +11,6 @@ use super::{
 use crate::{
     json, patch,
     resources::ResourceType,
-    schema,
     ssa::{self, Manager, Shape, Writer},
     status::{About, Cause, Status},
 };
@@ -266,8 +265,8 @@ impl Engine {
         }
         let asked = json::text(&config, &["metadata", "resourceVersion"]).to_owned();
         let mut warnings = Vec::new();
-        if let Some(schema) = &resource.schema {
-            let dropped = schema::prune(&mut config, schema);
+        if let Some(schema) = &resource.compiled {
+            let dropped = schema.prune(&mut config);
             warnings = unknown_fields(&dropped, options)?;
         } else if resource.built_in {
             json::strip_nulls(&mut config);
