@@ -6,7 +6,7 @@ set -euo pipefail
 wrong=0
 ours() { # the workspace's own crates that $1 depends on, itself left out
     cargo tree --locked -p "$1" -e normal,build --prefix none |
-        grep -oE '^(sim-[a-z]+|scenario-[a-z]+|multigres-[a-z]+|etcd-api) ' | sort -u | grep -vx "$1 " || true
+        grep -oE '^(sim-[a-z-]+|scenario-[a-z]+|multigres-[a-z]+|etcd-api) ' | sort -u | grep -vx "$1 " || true
 }
 allow() { # crate, then what it may depend on
     local crate=$1 found
@@ -26,11 +26,14 @@ allow sim-clock
 allow sim-wire
 allow sim-net sim-clock
 allow sim-loopback sim-clock sim-net
-for part in kube etcd dataplane collector prometheus tempo controllers; do
+allow sim-kube-schemas
+# shellcheck disable=SC2086 # a list of words
+allow sim-kube $leaves sim-kube-schemas
+for part in etcd dataplane collector prometheus tempo controllers; do
     # shellcheck disable=SC2086 # a list of words
     allow "sim-$part" $leaves
 done
 # shellcheck disable=SC2086
-allow sim-world $leaves sim-kube sim-etcd sim-dataplane sim-collector sim-prometheus sim-tempo sim-controllers
+allow sim-world $leaves sim-kube sim-kube-schemas sim-etcd sim-dataplane sim-collector sim-prometheus sim-tempo sim-controllers
 [ "$wrong" -eq 0 ] && echo "arrows: every crate depends only on what stands to its right"
 exit "$wrong"

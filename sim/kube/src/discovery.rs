@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::resources::{Registry, api_version};
 
-/// The Kubernetes version this server speaks as.
-pub const VERSION: &str = "v1.34.0";
+/// The Kubernetes version this server speaks as: that of its built-in kinds.
+pub const VERSION: &str = sim_kube_schemas::VERSION;
 
 /// Groups of the real server that are not served here; their paths answer 501 rather than 404.
 const ELSEWHERE: &[&str] = &[
@@ -39,8 +39,8 @@ pub fn known_elsewhere(group: &str) -> bool {
 
 /// `/version`.
 pub fn version() -> Value {
-    json!({"major": "1", "minor": "34", "gitVersion": VERSION, "gitCommit": "0000000000000000000000000000000000000000", "gitTreeState": "clean",
-        "buildDate": "2025-08-27T10:09:04Z", "goVersion": "go1.24.6", "compiler": "gc", "platform": "linux/amd64"})
+    json!({"major": "1", "minor": sim_kube_schemas::MINOR_TEXT, "gitVersion": VERSION, "gitCommit": "0000000000000000000000000000000000000000", "gitTreeState": "clean",
+        "buildDate": "2026-08-26T10:00:00Z", "goVersion": "go1.26.3", "compiler": "gc", "platform": "linux/amd64"})
 }
 
 /// `/api`.

@@ -1,10 +1,16 @@
 //! The registry of served resources: the built-in table, and what CustomResourceDefinitions add.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::Value;
+use sim_kube_schemas::Struct;
 
 use crate::{json, schema::Compiled, status::About};
+
+mod kinds;
 
 /// One resource as clients see it under one version.
 #[derive(Clone, Debug)]
@@ -41,9 +47,48 @@ pub struct ResourceType {
     pub storage_api_version: String,
     /// Field selector paths beyond name and namespace.
     pub fields: Vec<&'static str>,
+    /// Verbs of the main resource, as discovery lists them, sorted.
+    pub verbs: &'static [&'static str],
+    /// Subresources of a built-in kind other than `status`.
+    pub subresources: &'static [Subresource],
+    /// The type of a built-in kind, once somebody asked for it.
+    pub(crate) structure: OnceLock<Option<&'static Struct>>,
+}
+
+/// A subresource of a built-in kind, other than `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subresource {
+    /// `scale`, `log`, `eviction` …
+    pub name: &'static str,
+    /// Kind that it takes or gives.
+    pub kind: &'static str,
+    /// Group of that kind.
+    pub group: &'static str,
+    /// Version of that kind.
+    pub version: &'static str,
+    /// Verbs, sorted.
+    pub verbs: &'static [&'static str],
 }
 
 impl ResourceType {
+    /// The type of a built-in kind; `None` for custom resources. Made on first use, kept for the life of the process.
+    pub fn structure(&self) -> Option<&'static Struct> {
+        if !self.built_in {
+            return None;
+        }
+        *self.structure.get_or_init(|| sim_kube_schemas::kind(&self.group, &self.version, &self.kind))
+    }
+
+    /// The type of a built-in kind in the form of the store: events are stored as core/v1, whatever group writes them.
+    pub fn stored_structure(&self) -> Option<&'static Struct> {
+        if self.built_in && self.storage_api_version != self.api_version() {
+            let (group, version) =
+                self.storage_api_version.rsplit_once('/').unwrap_or(("", self.storage_api_version.as_str()));
+            return sim_kube_schemas::kind(group, version, &self.kind);
+        }
+        self.structure()
+    }
+
     /// `v1` or `group/version`.
     pub fn api_version(&self) -> String {
         api_version(&self.group, &self.version)
@@ -65,104 +110,6 @@ pub fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
-/// group, version, kind, plural, short names, namespaced, status subresource, generation, `all` category
-type Row = (&'static str, &'static str, &'static str, &'static str, &'static str, bool, bool, bool, bool);
-
-const BUILT_IN: &[Row] = &[
-    ("", "v1", "Namespace", "namespaces", "ns", false, true, false, false),
-    ("", "v1", "Node", "nodes", "no", false, true, false, false),
-    ("", "v1", "Pod", "pods", "po", true, true, true, true),
-    ("", "v1", "Service", "services", "svc", true, true, false, true),
-    ("", "v1", "Endpoints", "endpoints", "ep", true, false, false, false),
-    ("", "v1", "ConfigMap", "configmaps", "cm", true, false, false, false),
-    ("", "v1", "Secret", "secrets", "", true, false, false, false),
-    ("", "v1", "ServiceAccount", "serviceaccounts", "sa", true, false, false, false),
-    ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", "pvc", true, true, false, false),
-    ("", "v1", "Event", "events", "ev", true, false, false, false),
-    ("apps", "v1", "Deployment", "deployments", "deploy", true, true, true, true),
-    ("apps", "v1", "ReplicaSet", "replicasets", "rs", true, true, true, true),
-    ("apps", "v1", "StatefulSet", "statefulsets", "sts", true, true, true, true),
-    ("apps", "v1", "ControllerRevision", "controllerrevisions", "", true, false, false, false),
-    ("rbac.authorization.k8s.io", "v1", "Role", "roles", "", true, false, false, false),
-    ("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", "", true, false, false, false),
-    ("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", "", false, false, false, false),
-    ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", "", false, false, false, false),
-    ("coordination.k8s.io", "v1", "Lease", "leases", "", true, false, false, false),
-    ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", "netpol", true, false, true, false),
-    ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", "pdb", true, true, true, false),
-    ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", "", true, false, true, false),
-    (
-        "apiextensions.k8s.io",
-        "v1",
-        "CustomResourceDefinition",
-        "customresourcedefinitions",
-        "crd",
-        false,
-        true,
-        true,
-        false,
-    ),
-    (
-        "admissionregistration.k8s.io",
-        "v1",
-        "MutatingWebhookConfiguration",
-        "mutatingwebhookconfigurations",
-        "",
-        false,
-        false,
-        true,
-        false,
-    ),
-    (
-        "admissionregistration.k8s.io",
-        "v1",
-        "ValidatingWebhookConfiguration",
-        "validatingwebhookconfigurations",
-        "",
-        false,
-        false,
-        true,
-        false,
-    ),
-    ("events.k8s.io", "v1", "Event", "events", "ev", true, false, false, false),
-];
-
-const EVENT_FIELDS: &[&str] = &[
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "reason",
-    "reportingComponent",
-    "source",
-    "type",
-];
-
-fn fields_of(plural: &str) -> Vec<&'static str> {
-    match plural {
-        "pods" => vec![
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ],
-        "events" => EVENT_FIELDS.to_vec(),
-        "secrets" => vec!["type"],
-        "namespaces" => vec!["status.phase"],
-        "nodes" => vec!["spec.unschedulable"],
-        "replicasets" => vec!["status.replicas"],
-        "services" => vec!["spec.clusterIP", "spec.type"],
-        _ => Vec::new(),
-    }
-}
-
 /// Every served resource, sorted by group, version and plural.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -172,27 +119,8 @@ pub struct Registry {
 impl Default for Registry {
     fn default() -> Self {
         let mut registry = Self { by_path: BTreeMap::new() };
-        for &(group, version, kind, plural, short, namespaced, status, generation, all) in BUILT_IN {
-            let table = if plural == "events" { "events".into() } else { About { group, plural, kind }.qualified() };
-            let storage = if plural == "events" { "v1".to_owned() } else { api_version(group, version) };
-            registry.insert(ResourceType {
-                group: group.into(),
-                version: version.into(),
-                kind: kind.into(),
-                plural: plural.into(),
-                singular: kind.to_ascii_lowercase(),
-                short_names: if short.is_empty() { Vec::new() } else { vec![short.into()] },
-                categories: if all { vec!["all".into()] } else { Vec::new() },
-                namespaced,
-                status,
-                generation,
-                built_in: true,
-                schema: None,
-                compiled: None,
-                table: table.into(),
-                storage_api_version: storage,
-                fields: fields_of(plural),
-            });
+        for kind in kinds::BUILT_IN {
+            registry.insert(kind.resource());
         }
         registry
     }
@@ -282,6 +210,9 @@ impl Registry {
                 table: format!("{plural}.{group}").into(),
                 storage_api_version: api_version(&group, storage),
                 fields: Vec::new(),
+                verbs: kinds::ALL_VERBS,
+                subresources: &[],
+                structure: OnceLock::new(),
             });
         }
     }

@@ -165,15 +165,7 @@ impl FieldSet {
 
     fn collect(&self, prefix: &str, out: &mut Vec<String>) {
         for (element, node) in &self.nodes {
-            let here = match element {
-                Element::Field(name) => format!("{prefix}.{name}"),
-                Element::Key(key) => {
-                    let fields: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
-                    let shown: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                    format!("{prefix}[{}]", shown.join(","))
-                }
-                Element::Value(value) => format!("{prefix}[={value}]"),
-            };
+            let here = format!("{prefix}{}", element_text(element));
             if node.member {
                 out.push(here.clone());
             }
@@ -208,6 +200,19 @@ impl FieldSet {
             }
         }
         out
+    }
+}
+
+/// One step of a path as messages show it: `.name`, `[name="a"]`, `[="x"]`.
+pub(super) fn element_text(element: &Element) -> String {
+    match element {
+        Element::Field(name) => format!(".{name}"),
+        Element::Key(key) => {
+            let fields: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
+            let shown: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            format!("[{}]", shown.join(","))
+        }
+        Element::Value(value) => format!("[={value}]"),
     }
 }
 

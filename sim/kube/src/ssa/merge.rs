@@ -6,7 +6,7 @@ use super::{Element, FieldSet, ListKind, Shape};
 use crate::json;
 
 /// The identity of a list item, or `None` if the list is not associative or the item lacks its keys.
-fn identity(item: &Value, kind: &ListKind<'_>, list: Shape<'_>) -> Option<Element> {
+pub(super) fn identity(item: &Value, kind: &ListKind<'_>, list: Shape<'_>) -> Option<Element> {
     match kind {
         ListKind::Atomic => None,
         ListKind::Set => (!item.is_object() && !item.is_array()).then(|| Element::Value(json::canonical(item))),

@@ -4,11 +4,13 @@
 //! types of its fields (`shape`), the applier owns exactly the fields it sent, a field that nobody owns any more goes
 //! away, and changing a field somebody else owns is a conflict unless forced.
 
+mod check;
 mod fields;
 mod manage;
 mod merge;
 mod shape;
 
+pub use check::{check, text as complaints_text};
 pub use fields::{Element, FieldSet};
 pub use manage::{Applied, Manager, Operation, Writer, apply, update};
 pub use merge::{Changes, compare, merge, remove, to_field_set};

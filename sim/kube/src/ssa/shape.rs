@@ -1,6 +1,7 @@
 //! What a field is to a merge: a map, an atomic map, a list by key, a set, an atomic list.
 
 use serde_json::Value;
+use sim_kube_schemas::{Field, List, Struct, Type, object_meta};
 
 use crate::json;
 
@@ -22,78 +23,35 @@ pub enum Shape<'a> {
     Root(&'a Value),
     /// A node of a structural schema.
     Schema(&'a Value),
-    /// A field of a built-in kind (or of any object's metadata): the names of the field and of its parent.
-    BuiltIn {
-        /// Name of the field's parent.
-        parent: &'a str,
-        /// Name of the field.
-        field: &'a str,
-    },
+    /// The root of a built-in kind.
+    Kind(&'a Struct),
+    /// A value within a built-in kind (or within any object's metadata).
+    Typed(&'a Type),
     /// A value without a type: granular maps, atomic lists.
     Untyped,
 }
 
-/// Fields of built-in kinds that are maps yet one value.
-const ATOMIC_MAPS: &[&str] = &[
-    "selector",
-    "labelSelector",
-    "podSelector",
-    "namespaceSelector",
-    "nodeSelector",
-    "fieldRef",
-    "resourceFieldRef",
-    "configMapKeyRef",
-    "secretKeyRef",
-    "roleRef",
-    "claimRef",
-    "involvedObject",
-    "regarding",
-    "related",
-    "secretRef",
-    "targetRef",
-    "dataSource",
-    "scaleTargetRef",
-];
-
-fn built_in_list(parent: &str, field: &str) -> ListKind<'static> {
-    let keys: &[&str] = match (parent, field) {
-        (
-            _,
-            "containers"
-            | "initContainers"
-            | "ephemeralContainers"
-            | "env"
-            | "volumes"
-            | "imagePullSecrets"
-            | "secrets"
-            | "resourceClaims",
-        ) => &["name"],
-        ("subsets" | "endpoints" | "ingress" | "egress", _) => return ListKind::Atomic,
-        ("containers" | "initContainers", "ports") => &["containerPort", "protocol"],
-        (_, "ports") => &["port", "protocol"],
-        (_, "volumeMounts") => &["mountPath"],
-        (_, "volumeDevices") => &["devicePath"],
-        (_, "conditions") => &["type"],
-        ("status", "addresses") => &["type"],
-        (_, "ownerReferences") => &["uid"],
-        (_, "hostAliases" | "podIPs") => &["ip"],
-        (_, "topologySpreadConstraints") => &["topologyKey", "whenUnsatisfiable"],
-        (_, "finalizers") => return ListKind::Set,
-        _ => return ListKind::Atomic,
-    };
-    ListKind::Map(keys.to_vec())
-}
-
 impl<'a> Shape<'a> {
-    /// The root shape of a built-in kind.
-    pub fn built_in() -> Self {
-        Shape::BuiltIn { parent: "", field: "" }
+    fn list_type(self) -> Option<&'a List> {
+        match self {
+            Shape::Typed(Type::List(list)) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// The declared field of a structure.
+    pub fn field(self, name: &str) -> Option<&'a Field> {
+        match self {
+            Shape::Kind(structure) => structure.field(name),
+            Shape::Typed(Type::Struct(structure) | Type::AtomicStruct(structure)) => structure.get().field(name),
+            _ => None,
+        }
     }
 
     /// The shape of a map's entry.
-    pub fn entry(self, name: &'a str) -> Self {
+    pub fn entry(self, name: &str) -> Self {
         match self {
-            Shape::Root(_) if name == "metadata" => Shape::BuiltIn { parent: "", field: "metadata" },
+            Shape::Root(_) if name == "metadata" => Shape::Kind(object_meta()),
             Shape::Root(schema) | Shape::Schema(schema) => {
                 let declared = schema.get("properties").and_then(|p| p.get(name));
                 match declared.or_else(|| schema.get("additionalProperties").filter(|a| a.is_object())) {
@@ -101,8 +59,8 @@ impl<'a> Shape<'a> {
                     None => Shape::Untyped,
                 }
             }
-            Shape::BuiltIn { field, .. } => Shape::BuiltIn { parent: field, field: name },
-            Shape::Untyped => Shape::Untyped,
+            Shape::Typed(Type::Map(map)) => Shape::Typed(&map.value),
+            other => other.field(name).map_or(Shape::Untyped, |f| Shape::Typed(&f.of)),
         }
     }
 
@@ -110,23 +68,23 @@ impl<'a> Shape<'a> {
     pub fn item(self) -> Self {
         match self {
             Shape::Root(schema) | Shape::Schema(schema) => schema.get("items").map_or(Shape::Untyped, Shape::Schema),
-            other => other, // fields of an item of `containers` have `containers` as their parent
+            other => other.list_type().map_or(Shape::Untyped, |list| Shape::Typed(&list.item)),
         }
     }
 
     /// True if the map is one value.
     pub fn atomic_map(self) -> bool {
         match self {
-            Shape::Root(_) | Shape::Untyped => false,
             Shape::Schema(schema) => schema.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic"),
-            Shape::BuiltIn { field, .. } => ATOMIC_MAPS.contains(&field),
+            Shape::Typed(Type::AtomicStruct(_)) => true,
+            Shape::Typed(Type::Map(map)) => map.atomic,
+            _ => false,
         }
     }
 
     /// How items of the list are told apart.
     pub fn list(self) -> ListKind<'a> {
         match self {
-            Shape::Root(_) | Shape::Untyped => ListKind::Atomic,
             Shape::Schema(schema) => match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
                 Some("set") => ListKind::Set,
                 Some("map") => ListKind::Map(
@@ -134,7 +92,11 @@ impl<'a> Shape<'a> {
                 ),
                 _ => ListKind::Atomic,
             },
-            Shape::BuiltIn { parent, field } => built_in_list(parent, field),
+            other => match other.list_type().map(|list| &list.kind) {
+                Some(sim_kube_schemas::ListKind::Set) => ListKind::Set,
+                Some(sim_kube_schemas::ListKind::Map(keys)) => ListKind::Map(keys.iter().map(|k| &**k).collect()),
+                _ => ListKind::Atomic,
+            },
         }
     }
 
@@ -144,8 +106,7 @@ impl<'a> Shape<'a> {
             Shape::Root(schema) | Shape::Schema(schema) => {
                 json::at(schema, &["items", "properties", key, "default"]).cloned()
             }
-            Shape::BuiltIn { field: "ports", .. } if key == "protocol" => Some("TCP".into()),
-            _ => None,
+            other => other.item().field(key).and_then(|f| f.default.clone()),
         }
     }
 
@@ -156,8 +117,20 @@ impl<'a> Shape<'a> {
                 matches!(name, "metadata" | "apiVersion" | "kind") || json::at(schema, &["properties", name]).is_some()
             }
             Shape::Schema(schema) => json::at(schema, &["properties", name]).is_some(),
-            Shape::BuiltIn { .. } => true,
-            Shape::Untyped => false,
+            other => other.field(name).is_some(),
+        }
+    }
+
+    /// True if the value may hold fields that no schema names.
+    pub fn open(self) -> bool {
+        match self {
+            Shape::Untyped | Shape::Typed(Type::Any | Type::SchemaOr(_) | Type::Map(_)) => true,
+            Shape::Root(schema) | Shape::Schema(schema) => {
+                schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
+                    || schema.get("additionalProperties").is_some_and(|a| a != &Value::Bool(false))
+                    || (schema.get("properties").is_none() && schema.get("x-kubernetes-embedded-resource").is_some())
+            }
+            _ => false,
         }
     }
 }

@@ -9,8 +9,23 @@ fn by(manager: &str) -> Writer<'_> {
     Writer { manager, api_version: "v1", subresource: "", time: TIME, has_status: false }
 }
 
+fn built_in(kind: &str) -> Shape<'static> {
+    let group = if kind == "Deployment" { "apps" } else { "" };
+    Shape::Kind(sim_kube_schemas::kind(group, "v1", kind).unwrap())
+}
+
+/// A kind by what the objects look like.
+fn shape_of(live: &Value, config: &Value) -> Shape<'static> {
+    let has = |path: &[&str]| [live, config].iter().any(|o| crate::json::at(o, path).is_some());
+    match () {
+        () if has(&["spec", "template"]) => built_in("Deployment"),
+        () if has(&["spec"]) => built_in("Pod"),
+        () => built_in("ConfigMap"),
+    }
+}
+
 fn applied(live: &Value, config: &Value, manager: &str, force: bool) -> Result<Value, Status> {
-    let done = apply(live, config, Shape::built_in(), by(manager), force)?;
+    let done = apply(live, config, shape_of(live, config), by(manager), force)?;
     let mut object = done.object;
     Manager::write(done.managers, &mut object);
     Ok(object)
@@ -69,10 +84,36 @@ fn an_update_takes_over_what_it_changes() {
     let one = applied(&json!({}), &json!({"data": {"a": "1", "b": "1"}}), "first", false).unwrap();
     let mut two = one.clone();
     two["data"]["a"] = "9".into();
-    let managers = update(&one, &two, Shape::built_in(), by("editor"));
+    let managers = update(&one, &two, built_in("ConfigMap"), by("editor"));
     Manager::write(managers, &mut two);
     let status = applied(&two, &json!({"data": {"a": "1", "b": "1"}}), "first", false).unwrap_err();
     assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"editor\" using v1: .data.a");
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_is_told_where_in_the_real_words() {
+    let complaints = |config: Value| crate::ssa::check(&config, built_in("Deployment"));
+    assert_eq!(
+        complaints(json!({"spec": {"replicas": "3", "foo": 1, "template": {"spec": {"containers": [
+            {"name": "a", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "TCP"}], "image": 1},
+            {"image": "x"}]}}}})),
+        [
+            ".spec.replicas: expected numeric (int or float), got string",
+            ".spec.foo: field not declared in schema",
+            ".spec.template.spec.containers[name=\"a\"].ports: duplicate entries for key [containerPort=80,protocol=\"TCP\"]",
+            ".spec.template.spec.containers[name=\"a\"].image: expected string, got 1",
+            ".spec.template.spec.containers: element 1: associative list with keys has an element that omits key field \"name\" (and doesn't have default value)",
+        ]
+    );
+    assert!(complaints(json!({"metadata": {"annotations": {"free": "x"}}, "spec": {"replicas": null}})).is_empty());
+}
+
+#[test]
+fn a_selector_is_one_value_and_a_pods_node_selector_too() {
+    let one = applied(&json!({}), &json!({"spec": {"nodeSelector": {"a": "1"}}}), "first", false).unwrap();
+    assert_eq!(one["metadata"]["managedFields"][0]["fieldsV1"], json!({"f:spec": {"f:nodeSelector": {}}}));
+    let status = applied(&one, &json!({"spec": {"nodeSelector": {"b": "1"}}}), "second", false).unwrap_err();
+    assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"first\": .spec.nodeSelector");
 }
 
 fn config() -> impl Strategy<Value = Value> {
@@ -81,7 +122,10 @@ fn config() -> impl Strategy<Value = Value> {
     (data, envs).prop_map(|(data, envs)| {
         let data: Map<String, Value> = data.into_iter().map(|(k, v)| (k, v.into())).collect();
         let env: Vec<Value> = envs.into_iter().map(|(k, v)| json!({"name": k, "value": v})).collect();
-        json!({"data": data, "spec": {"env": env, "selector": {"x": "y"}}})
+        json!({"metadata": {"annotations": data}, "spec": {
+            "selector": {"matchLabels": {"x": "y"}},
+            "template": {"spec": {"containers": [{"name": "c", "env": env}]}},
+        }})
     })
 }
 
@@ -100,8 +144,8 @@ proptest! {
         let live = applied(&live, &b, "two", true).unwrap();
         let live = applied(&live, &c, "three", true).unwrap();
         let again = applied(&live, &c, "four", false).unwrap();
-        for (key, value) in c["data"].as_object().unwrap() {
-            prop_assert_eq!(&again["data"][key], value);
+        for (key, value) in c["metadata"]["annotations"].as_object().unwrap() {
+            prop_assert_eq!(&again["metadata"]["annotations"][key], value);
         }
     }
 
@@ -111,6 +155,7 @@ proptest! {
         let left = applied(&live, &json!({"kind": "K"}), "one", false).unwrap();
         let rest: Vec<_> = left.as_object().unwrap().keys().filter(|k| *k != "metadata" && *k != "kind").collect();
         prop_assert!(rest.is_empty(), "{left}");
+        prop_assert!(left["metadata"].get("annotations").is_none(), "{left}");
     }
 
     #[test]
@@ -118,7 +163,7 @@ proptest! {
         let live = applied(&json!({}), &a, "one", false).unwrap();
         let next = applied(&live, &b, "two", true).unwrap();
         let managers = Manager::read(&next);
-        let wanted = to_field_set(&b, Shape::built_in());
+        let wanted = to_field_set(&b, built_in("Deployment"));
         let two = managers.iter().find(|m| m.name == "two").unwrap();
         prop_assert_eq!(&two.fields, &wanted);
         let mut all = FieldSet::default();
@@ -126,7 +171,7 @@ proptest! {
             all.absorb(&manager.fields);
         }
         let mut content = next.clone();
-        content.as_object_mut().unwrap().shift_remove("metadata");
-        prop_assert!(to_field_set(&content, Shape::built_in()).difference(&all).is_empty());
+        content["metadata"].as_object_mut().unwrap().shift_remove("managedFields");
+        prop_assert!(to_field_set(&content, built_in("Deployment")).difference(&all).is_empty());
     }
 }

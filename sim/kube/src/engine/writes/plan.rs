@@ -104,8 +104,7 @@ const SERVER_FIELDS_OF_STORED: &[&str] = &[
 fn shape(resource: &ResourceType) -> Shape<'_> {
     match &resource.schema {
         Some(schema) => Shape::Root(schema),
-        None if resource.built_in => Shape::built_in(),
-        None => Shape::Untyped,
+        None => resource.stored_structure().map_or(Shape::Untyped, Shape::Kind),
     }
 }
 
