@@ -7,7 +7,8 @@
 //! | [`schema`], [`defaults`], [`patch`], [`selectors`], [`resources`] | what the engine is made of |
 //! | [`admission`] | webhooks between a request and the store |
 //! | [`ApiServer`] | the engine behind a lock, with watchers and fault rules |
-//! | [`tls`], [`access`] | a certificate authority, kubeconfigs, serving over TLS; who asks |
+//! | [`access`] | users, tokens, roles: who asks, and may they |
+//! | [`tls`] | a certificate authority, kubeconfigs, serving over TLS |
 //! | [`wire`], [`discovery`] | HTTP around it |
 //! | [`workloads`] | controllers as steps: Deployment, ReplicaSet, StatefulSet, Service, claims, garbage collection |
 //! | [`Cluster`], [`ContainerRuntime`] | kubelets that start containers as processes of the world |
@@ -32,7 +33,7 @@
 //! ResourceQuota are not there.
 //!
 //! **Not done, without an answer of its own:** CEL rules of custom resources' schemas are kept but not
-//! evaluated; RBAC, NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; unknown
+//! evaluated; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; unknown
 //! fields of built-in kinds are neither pruned nor reported; quantities are not normalised; `exec` and `grpc` probes
 //! fail with a text that says so; tables and `PartialObjectMetadata` answer 406.
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use sim_clock::now;
 
 use crate::{
+    access::Access,
     engine::{Change, Engine, Event, Object, Target, WriteOptions, Written},
     json,
     resources::ResourceType,
@@ -61,6 +62,7 @@ struct Inner {
     engine: Mutex<Engine>,
     faults: Mutex<(u64, Vec<(u64, FaultRule)>)>,
     webhook_host: Mutex<Option<sim_net::Host>>,
+    access: Access,
 }
 
 /// A handle of the API server; clones share it.
@@ -83,7 +85,12 @@ impl ApiServer {
     /// A server with an empty cluster's namespaces; uids and names follow the world's seed.
     pub fn new() -> Self {
         let engine = Engine::new(sim_clock::seeded("kube/api"), now());
-        Self(Arc::new(Inner { engine: Mutex::new(engine), faults: Mutex::default(), webhook_host: Mutex::default() }))
+        Self(Arc::new(Inner {
+            engine: Mutex::new(engine),
+            faults: Mutex::default(),
+            webhook_host: Mutex::default(),
+            access: Access::new(),
+        }))
     }
 
     /// The engine. Never hold it across an await.
@@ -100,6 +107,10 @@ impl ApiServer {
     /// The host webhooks are called from.
     pub(crate) fn webhook_host(&self) -> Option<sim_net::Host> {
         self.0.webhook_host.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
     }
 
     /// Server-side apply by the field manager `kubectl`, forced, as `kubectl apply --server-side --force-conflicts`.

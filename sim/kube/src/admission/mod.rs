@@ -31,6 +31,7 @@ pub use call::ANSWER_BYTES_MAX;
 pub use webhook::{Destination, Phase, Rule, Webhook};
 
 use crate::{
+    access::check_escalation,
     engine::{
         Committed, DeleteQuery, Engine, FieldValidation, Object, Operation, PatchKind, Plan, Propagation, Target,
         WriteOptions, Written,
@@ -115,6 +116,7 @@ impl<'a> Admission<'a> {
                 if !webhook::any(&engine) {
                     // Nobody to ask: the three steps see one state.
                     engine.settle(&mut plan)?;
+                    check_escalation(self.server, &mut engine, self.user, &plan)?;
                     match engine.commit(plan)? {
                         Committed::Stored(written) => return Ok(written),
                         Committed::Stale { target } => {
@@ -127,6 +129,7 @@ impl<'a> Admission<'a> {
             let shown = write_options(options, plan.operation);
             self.mutate(&mut plan, &shown).await?;
             self.server.engine().settle(&mut plan)?;
+            check_escalation(self.server, &mut self.server.engine(), self.user, &plan)?;
             let warned = self.validate(&plan, &shown).await?;
             plan.warnings.extend(warned);
             match self.server.engine().commit(plan)? {

@@ -1,28 +1,17 @@
 //! What is known of a request on its way through the chain.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 
 use super::{params::Params, route};
-use crate::{server::RequestInfo, status::Status};
+use crate::{
+    access::{Connection, UserInfo},
+    server::RequestInfo,
+    status::Status,
+};
 
 /// Most characters of a field manager's name, as `metav1` limits it.
 const FIELD_MANAGER_CHARS_MAX: usize = 128;
-
-/// Who asks, as `authentication.k8s.io/v1` `UserInfo`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserInfo {
-    /// User name, e.g. `system:serviceaccount:default:operator`.
-    pub name: String,
-    /// Uid, or empty.
-    pub uid: String,
-    /// Groups, in order.
-    pub groups: Vec<String>,
-    /// Further attributes.
-    pub extra: BTreeMap<String, Vec<String>>,
-}
 
 /// A request, its parsed path and query, and who sent it.
 #[derive(Clone, Debug)]
@@ -39,7 +28,9 @@ pub struct RequestContext {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// Who asks; anonymous until authentication.
+    /// What the connection says of its client; `None` inside the process.
+    pub connection: Option<Connection>,
+    /// Who asks; nobody until authentication.
     pub user: UserInfo,
 }
 
@@ -49,13 +40,23 @@ impl RequestContext {
     /// # Errors
     /// 405 for methods that no resource knows.
     pub fn new(request: Request<Bytes>) -> Result<Self, Status> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let connection = head.extensions.remove::<Connection>();
         let params = Params::parse(head.uri.query().unwrap_or(""));
         let parts: Vec<String> =
             head.uri.path().split('/').filter(|p| !p.is_empty()).map(super::params::decode_path).collect();
         let agent = agent(&head.headers);
         let info = route::request_info(&head.method, &parts, &params, agent);
-        Ok(Self { method: head.method, info, parts, params, headers: head.headers, body, user: UserInfo::default() })
+        Ok(Self {
+            method: head.method,
+            info,
+            parts,
+            params,
+            headers: head.headers,
+            body,
+            connection,
+            user: UserInfo::default(),
+        })
     }
 
     /// A header's text, or empty.

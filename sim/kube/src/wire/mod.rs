@@ -3,7 +3,8 @@
 //! | part | job |
 //! |---|---|
 //! | [`handle`] | the chain of steps a request goes through, in the real server's order |
-//! | `context` | what is known of a request: [`RequestContext`], [`UserInfo`] |
+//! | `context` | what is known of a request: [`RequestContext`] |
+//! | `access` | reviews and token requests |
 //! | `route` | paths: what is asked for, and what serves it |
 //! | `params` | query parameters |
 //! | `negotiate` | media types of bodies and answers |
@@ -11,6 +12,7 @@
 //! | `documents` | everything that is not a resource: discovery, version, health |
 //! | `respond` | answers |
 
+mod access;
 mod context;
 mod documents;
 mod negotiate;
@@ -28,7 +30,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use sim_net::http::Body;
 
-pub use context::{RequestContext, UserInfo};
+pub use context::RequestContext;
+
+pub use crate::access::UserInfo;
 pub use params::Params;
 pub use watch::{BOOKMARK_INTERVAL, WATCH_TIMEOUT};
 
@@ -54,7 +58,10 @@ async fn answer(server: &ApiServer, request: Request<Bytes>) -> Result<Response<
     if let Some(response) = fault_before(server, &context).await? {
         return Ok(response);
     }
-    authorize(server, &context)?;
+    authorize(server, &mut context)?;
+    if let Some(response) = access::answer(server, &context)? {
+        return Ok(fault_after(server, &context, response).await);
+    }
     let response = match route::resolve(server, &context)? {
         Route::Document(document) => documents::answer(server, &context, document)?,
         Route::Resource(target) => serve_resource(server, &context, &target).await?,
@@ -63,15 +70,16 @@ async fn answer(server: &ApiServer, request: Request<Bytes>) -> Result<Response<
 }
 
 /// Who asks: fills [`RequestContext::user`]. 401 if the credentials are not known.
-#[expect(clippy::unnecessary_wraps, reason = "the step of the chain where credentials are refused")]
-fn authenticate(_server: &ApiServer, _context: &mut RequestContext) -> Result<(), Status> {
+fn authenticate(server: &ApiServer, context: &mut RequestContext) -> Result<(), Status> {
+    context.user = crate::access::authenticate(server, &context.headers, context.connection.as_ref())?;
     Ok(())
 }
 
-/// Whether they may: 403 if not.
-#[expect(clippy::unnecessary_wraps, reason = "the step of the chain where requests are refused")]
-fn authorize(_server: &ApiServer, _context: &RequestContext) -> Result<(), Status> {
-    Ok(())
+/// Whom they act as, and whether they may: 403 if not.
+fn authorize(server: &ApiServer, context: &mut RequestContext) -> Result<(), Status> {
+    let user = std::mem::take(&mut context.user);
+    context.user = crate::access::impersonate(server, &context.headers, user)?;
+    crate::access::authorize(server, &context.user, &crate::access::attributes(&context.info))
 }
 
 /// Faults that strike before anything is done.

@@ -71,6 +71,11 @@ impl Plan {
         object
     }
 
+    /// The new object, in the form of the store.
+    pub fn object(&self) -> &Value {
+        &self.object
+    }
+
     /// Puts the object that a mutating webhook made, in the form of the store, in place of the planned one.
     pub fn mutated(&mut self, object: Value) {
         self.object = object;
