@@ -10,9 +10,12 @@ use sim_clock::now;
 use sim_net::{NameTarget, Network, ServicePort};
 
 use crate::{
-    engine::{Target, WriteOptions},
+    engine::{DeleteQuery, Object, Target, WriteOptions},
+    json,
     kubelet::{self, ContainerLogs, ContainerRuntime, ImageBehaviour, ReadinessFault, Shared},
+    outages::{self, Labels, Outage, OutageId, Outages},
     server::ApiServer,
+    status::Status,
     wire, workloads,
 };
 
@@ -86,12 +89,20 @@ impl Cluster {
             nodes.insert(name, node);
         }
         sim_clock::spawn("kube-apiserver", wire::serve(listener, api.clone()));
+        let outages = Arc::new(Outages::default());
         sim_clock::spawn(
             "kube-controllers",
-            workloads::run(api.clone(), network.clone(), options.nodes, options.kubelet_events),
+            workloads::run(api.clone(), network.clone(), outages.clone(), options.kubelet_events),
         );
-        let kubelet =
-            Arc::new(Shared::new(api.clone(), network.clone(), runtime, options.images, nodes, options.kubelet_events));
+        let kubelet = Arc::new(Shared::new(
+            api.clone(),
+            network.clone(),
+            runtime,
+            options.images,
+            nodes,
+            options.kubelet_events,
+            outages,
+        ));
         sim_clock::spawn("kubelet", kubelet::run(kubelet.clone()));
         Ok(Self { api, kubelet })
     }
@@ -114,6 +125,69 @@ impl Cluster {
     /// Ends a fault of readiness.
     pub fn heal_readiness(&self, fault: ReadinessFault) {
         self.kubelet.heal_readiness(fault);
+    }
+
+    /// Starts an outage of a node, of pods or of the control plane.
+    pub fn disturb(&self, outage: Outage) -> OutageId {
+        self.kubelet.outages.begin(outage)
+    }
+
+    /// Ends an outage; one that has ended already is none.
+    pub fn heal(&self, outage: OutageId) {
+        self.kubelet.outages.heal(outage);
+    }
+
+    /// Lets the kubelets evict all pods with these labels for want of memory, and returns how many there are.
+    pub fn evict(&self, labels: &Labels) -> usize {
+        let pods = self.pods(|pod| outages::labelled(labels, pod));
+        for pod in &pods {
+            self.kubelet.evictions.add(pod);
+        }
+        self.kubelet.outages.announce();
+        pods.len()
+    }
+
+    /// Drains a node as `kubectl drain --ignore-daemonsets --force --delete-emptydir-data` would: no new pods, and those
+    /// that are there are deleted with their own grace. Returns how many there are.
+    ///
+    /// # Errors
+    /// 404 if there is no such node.
+    pub fn drain(&self, node: &str) -> Result<usize, Status> {
+        self.cordon(node, true)?;
+        let pods = self.pods(|pod| {
+            pod["spec"]["nodeName"] == node && json::controller_of(pod).is_none_or(|owner| owner["kind"] != "DaemonSet")
+        });
+        let mut engine = self.api.engine();
+        for pod in &pods {
+            let query = DeleteQuery { uid: Some(json::uid(pod).to_owned()), ..DeleteQuery::default() };
+            // One that is gone in between is what was wanted.
+            let _ = engine.target_of(pod).and_then(|target| engine.delete(&target, &query, now()));
+        }
+        Ok(pods.len())
+    }
+
+    /// Marks a node as unschedulable, or as schedulable again.
+    ///
+    /// # Errors
+    /// 404 if there is no such node.
+    pub fn cordon(&self, node: &str, unschedulable: bool) -> Result<(), Status> {
+        let target = self
+            .api
+            .engine()
+            .target_of(&serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}))?;
+        let edit = |object: &mut serde_json::Value| {
+            let spec = json::child_map(object, "spec");
+            if unschedulable {
+                spec.insert("unschedulable".into(), true.into());
+            } else {
+                spec.shift_remove("unschedulable");
+            }
+        };
+        self.api.edit(&target, "kubectl-cordon", edit).map(drop)
+    }
+
+    fn pods(&self, choose: impl Fn(&Object) -> bool) -> Vec<Object> {
+        self.api.engine().scan("pods", None).filter(|pod| choose(pod)).cloned().collect()
     }
 
     /// Changes how an image behaves from the next start on.

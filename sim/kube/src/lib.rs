@@ -49,6 +49,7 @@ pub mod json;
 mod kubelet;
 pub mod local;
 pub mod manifests;
+mod outages;
 pub mod patch;
 pub mod resources;
 pub mod schema;
@@ -66,5 +67,6 @@ pub use kubelet::{
     ContainerLog, ContainerLogs, ContainerRuntime, ContainerStart, Exit, Files, ImageBehaviour, LOG_BYTES_MAX, LogLine,
     MOUNT_DELAY, ReadinessFault, Stdout, Stop,
 };
+pub use outages::{Labels, Outage, OutageId};
 pub use server::{ApiServer, FaultRule, RequestInfo, Seen, Verdict, WatchQuery, Watcher};
 pub use status::{About, Cause, Status};

@@ -108,6 +108,6 @@ fn world() -> (String, Vec<String>) {
 #[test]
 fn a_steady_probe_is_assumed_and_a_changed_answer_is_found_and_two_worlds_are_the_same() {
     let (one, reasons) = world();
-    assert_eq!(reasons, ["Created", "Killing", "Pulled", "Scheduled", "Started", "Unhealthy"]);
+    assert_eq!(reasons, ["Created", "Killing", "Pulled", "Pulling", "Scheduled", "Started", "Unhealthy"]);
     assert_eq!(one, world().0);
 }

@@ -83,7 +83,7 @@ impl WriteOptions {
 }
 
 /// Something for the garbage collector to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Garbage {
     /// An owner with this uid is gone.
     OwnerGone(String),
@@ -100,6 +100,8 @@ pub struct Engine {
     service_addresses: BTreeSet<u32>,
     /// Owner uid to dependents.
     dependents: BTreeMap<String, BTreeSet<(Arc<str>, Key)>>,
+    /// Pods and ReplicaSets with labels and without a controller: who may be adopted.
+    orphans: BTreeSet<(Arc<str>, Key)>,
     /// Live uids.
     uids: BTreeMap<String, (Arc<str>, Key)>,
     garbage: VecDeque<Garbage>,
@@ -115,6 +117,7 @@ impl Engine {
             chance,
             service_addresses: BTreeSet::from([0, 1, SERVICE_ADDRESSES - 1]),
             dependents: BTreeMap::new(),
+            orphans: BTreeSet::new(),
             uids: BTreeMap::new(),
             garbage: VecDeque::new(),
             snapshots: reads::Snapshots::default(),
@@ -178,6 +181,13 @@ impl Engine {
     pub fn dependents(&self, uid: &str) -> Vec<Object> {
         let keys = self.dependents.get(uid).into_iter().flatten();
         keys.filter_map(|(table, key)| self.store.get(table, key).cloned()).collect()
+    }
+
+    /// Objects of a table and namespace that have labels and no controller, in order (pods and ReplicaSets only).
+    pub fn orphans(&self, table: &str, namespace: &str) -> Vec<Object> {
+        let start: (Arc<str>, Key) = (table.into(), Key::new(namespace, ""));
+        let places = self.orphans.range(start..).take_while(|(t, k)| **t == *table && k.namespace == namespace);
+        places.filter_map(|(table, key)| self.store.get(table, key).cloned()).collect()
     }
 
     /// True if an object with this uid exists.
@@ -246,6 +256,14 @@ impl Engine {
         } else if json::deleting(&object) {
             self.garbage.push_back(Garbage::Check(resource.table.clone(), key.clone()));
         }
+        if matches!(&*resource.table, "pods" | "replicasets.apps") {
+            let place = (resource.table.clone(), key.clone());
+            if json::controller_of(&object).is_none() && json::map(&object, &["metadata", "labels"]).is_some() {
+                self.orphans.insert(place);
+            } else {
+                self.orphans.remove(&place);
+            }
+        }
         if old_uid.is_none() {
             let place = (resource.table.clone(), key.clone());
             self.uids.insert(json::uid(&object).to_owned(), place);
@@ -265,6 +283,7 @@ impl Engine {
         for owner in owner_uids(&old) {
             self.forget_dependent(&owner, &entry);
         }
+        self.orphans.remove(&entry);
         let uid = json::uid(&old).to_owned();
         self.uids.remove(&uid);
         if self.dependents.contains_key(&uid) {

@@ -1,5 +1,7 @@
 //! The kubelets of all nodes: pods become hosts of the network, containers become processes of the world.
 
+mod container;
+mod evictions;
 mod logs;
 mod pod;
 mod pod_env;
@@ -9,7 +11,7 @@ mod runtime;
 mod status;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -26,7 +28,9 @@ pub use runtime::{ContainerRuntime, ContainerStart, Exit, Files, Stop};
 
 use crate::{
     engine::{Change, Event, Object},
+    events::{Recorder, Said},
     json,
+    outages::Outages,
     server::ApiServer,
 };
 
@@ -55,6 +59,11 @@ pub(crate) struct Shared {
     pub nodes: BTreeMap<String, Host>,
     pub events: bool,
     pub logs: ContainerLogs,
+    pub outages: Arc<Outages>,
+    pub evictions: evictions::Evictions,
+    recorder: Mutex<Recorder>,
+    /// Images on each node.
+    present: Mutex<BTreeSet<(String, String)>>,
     readiness_faults: readiness::ReadinessFaults,
     chance: Mutex<Chance>,
     mounts: watch::Sender<u64>,
@@ -68,6 +77,7 @@ impl Shared {
         images: BTreeMap<String, ImageBehaviour>,
         nodes: BTreeMap<String, Host>,
         events: bool,
+        outages: Arc<Outages>,
     ) -> Self {
         let chance = Mutex::new(sim_clock::seeded("kube/kubelet"));
         Self {
@@ -78,6 +88,10 @@ impl Shared {
             nodes,
             events,
             logs: ContainerLogs::default(),
+            outages,
+            evictions: evictions::Evictions::default(),
+            recorder: Mutex::default(),
+            present: Mutex::default(),
             readiness_faults: readiness::ReadinessFaults::default(),
             chance,
             mounts: watch::Sender::new(0),
@@ -100,10 +114,21 @@ impl Shared {
         self.chance.lock().unwrap_or_else(PoisonError::into_inner).range_ms(behaviour.start_delay_ms)
     }
 
-    fn record(&self, pod: &Object, kind: &str, reason: &str, message: &str) {
+    fn has_image(&self, node: &str, image: &str) -> bool {
+        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.contains(&(node.to_owned(), image.to_owned()))
+    }
+
+    fn keep_image(&self, node: &str, image: &str) {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).insert((node.to_owned(), image.to_owned()));
+    }
+
+    fn record(&self, pod: &Object, container: &str, kind: &str, reason: &str, message: &str) {
         if self.events {
-            let node = json::text(pod, &["spec", "nodeName"]);
-            crate::events::record(&mut self.server.engine(), pod, "kubelet", node, kind, reason, message, now());
+            let host = json::text(pod, &["spec", "nodeName"]);
+            let said = Said { component: "kubelet", host, field_path: container, kind, reason, message };
+            let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            recorder.record(&mut self.server.engine(), pod, said, now());
         }
     }
 }

@@ -3,18 +3,22 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use sim_clock::{Timestamp, now, watch};
+use sim_clock::{now, watch};
 use sim_net::Host;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 
 use super::{
-    ContainerStart, Exit, Files, Shared, Stdout, Stop, pod_env,
+    ContainerStart, Exit, Shared, Stop,
+    container::{Slot, State},
+    pod_env,
     probe::{Kind, Probe},
     status::pod_status,
 };
 use crate::{
     engine::{DeleteQuery, Object, Target, WriteOptions},
     json,
+    outages::{CRASH_AFTER, Doom, MEMORY_LASTS},
+    workloads::set_condition,
 };
 
 /// Notes a pod's tasks may have waiting for its worker.
@@ -28,93 +32,26 @@ const BACK_OFF_RESET: Duration = Duration::from_secs(600);
 /// How often a container whose configuration is missing is tried again.
 const CONFIG_RETRY: Duration = Duration::from_secs(5);
 
+/// How long a failed pull shows as `ErrImagePull` before it shows as `ImagePullBackOff`.
+const PULL_ERROR_SHOWN: Duration = Duration::from_secs(1);
 /// Lines of the log that stand in for a termination message.
 const FALLBACK_LINES_MAX: usize = 80;
 /// Bytes of the log that stand in for a termination message.
 const FALLBACK_BYTES_MAX: usize = 2048;
 
-/// What a container is doing.
-#[derive(Clone, Debug)]
-pub(super) enum State {
-    Waiting { reason: &'static str, message: String },
-    Running { since: String },
-    Terminated(Value),
-}
-
-/// One container of the pod.
-pub(super) struct Slot {
-    pub spec: Value,
-    pub init: bool,
-    pub sidecar: bool,
-    pub state: State,
-    pub last: Option<Value>,
-    pub restarts: u64,
-    pub runs: u64,
-    pub started: bool,
-    pub ready: bool,
-    pub id: String,
-    files: Files,
-    mounts: Vec<String>,
-    pauses: u32,
-    began: Timestamp,
-    pending: bool,
-    stop: Option<watch::Sender<bool>>,
-    stdout: Option<Stdout>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Slot {
-    fn new(spec: &Value, init: bool) -> Self {
-        let sidecar = init && spec["restartPolicy"] == "Always";
-        let reason = if init { "PodInitializing" } else { "ContainerCreating" };
-        Self {
-            spec: spec.clone(),
-            init,
-            sidecar,
-            state: State::Waiting { reason, message: String::new() },
-            last: None,
-            restarts: 0,
-            runs: 0,
-            started: false,
-            ready: false,
-            id: String::new(),
-            files: Files::default(),
-            mounts: Vec::new(),
-            pauses: 0,
-            began: Timestamp::default(),
-            pending: false,
-            stop: None,
-            stdout: None,
-            tasks: Vec::new(),
-        }
-    }
-
-    fn name(&self) -> &str {
-        json::text(&self.spec, &["name"])
-    }
-
-    /// True if it ended well.
-    pub(super) fn completed(&self) -> bool {
-        matches!(&self.state, State::Terminated(t) if t["exitCode"] == 0)
-    }
-
-    fn running(&self) -> bool {
-        matches!(self.state, State::Running { .. })
-    }
-
-    fn abort(&mut self) {
-        self.tasks.drain(..).for_each(|t| t.abort());
-        self.stop = None;
-    }
-}
-
 /// What a pod's tasks tell its worker.
 #[derive(Debug)]
 pub(super) enum Note {
-    /// The pause before a start is over.
-    Start { slot: usize },
-    /// A container ended.
-    Exited { slot: usize, run: u64, exit: Exit },
+    /// The pause before a container is tried again is over.
+    Try { slot: usize },
+    /// Its image has been there all along, and it can start.
+    Present { slot: usize },
+    /// The attempt to pull its image is over.
+    Pulled { slot: usize, took: Duration },
+    /// A pull failed a moment ago; the next one waits.
+    PullWaits { slot: usize, error: String },
+    /// A container ended; by the kernel or the kubelet if a reason is given.
+    Exited { slot: usize, run: u64, exit: Exit, reason: Option<&'static str> },
     /// A probe was answered.
     Probe { slot: usize, run: u64, kind: Kind, failure: Option<String>, settled: bool },
 }
@@ -128,9 +65,19 @@ struct Worker {
     notes: mpsc::Sender<Note>,
     start_time: String,
     ending: bool,
+    /// The kubelet gave up on the pod: reason and message of its failure.
+    failed: Option<(&'static str, String)>,
     /// The state may differ from what was reported last.
     due: bool,
     reported: Option<Value>,
+}
+
+/// How a container ends that an outage strikes.
+fn fate(doom: Doom) -> (Exit, Option<&'static str>) {
+    match doom {
+        Doom::Crash(code) => (Exit { code, message: String::new() }, None),
+        Doom::Memory => (Exit { code: 137, message: String::new() }, Some("OOMKilled")),
+    }
 }
 
 /// Runs a pod until it is gone.
@@ -144,10 +91,30 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
     let slots = init.chain(json::list(&pod, &["spec", "containers"]).iter().map(|c| Slot::new(c, false))).collect();
     let mut mounts = shared.mounts.subscribe();
     let start_time = now().rfc3339();
-    let mut worker =
-        Worker { shared, pod, host, node, slots, notes, start_time, ending: false, due: true, reported: None };
+    let mut worker = Worker {
+        shared,
+        pod,
+        host,
+        node,
+        slots,
+        notes,
+        start_time,
+        ending: false,
+        failed: None,
+        due: true,
+        reported: None,
+    };
     let mut kill_at: Option<tokio::time::Instant> = None;
+    let mut outages = worker.shared.outages.watch();
+    let deadline = json::int(&worker.pod, &["spec", "activeDeadlineSeconds"])
+        .map(|s| tokio::time::Instant::now() + Duration::from_secs(s.max(0) as u64));
     loop {
+        while worker.shared.outages.kubelet_dead(worker.node_name()) {
+            // Nobody looks; what the containers do meanwhile is found afterwards.
+            if outages.changed().await.is_err() {
+                return;
+            }
+        }
         if !worker.ending && json::deleting(&worker.pod) {
             worker.ending = true;
             let grace = json::int(&worker.pod, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(30).max(0) as u64;
@@ -180,11 +147,15 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
                 worker.handle(note);
             }
             Ok(()) = mounts.changed() => worker.remount(),
+            Ok(()) = outages.changed() => worker.meet_outages(),
+            () = tokio::time::sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() && worker.failed.is_none() => {
+                worker.give_up("DeadlineExceeded", "Pod was active on the node longer than the specified deadline".to_owned());
+            }
             () = tokio::time::sleep_until(kill_at.unwrap_or_else(tokio::time::Instant::now)), if kill_at.is_some() => {
                 for at in 0..worker.slots.len() {
                     if worker.slots[at].running() {
                         worker.due = true;
-                        worker.end(at, &Exit { code: 137, message: String::new() });
+                        worker.end(at, &Exit { code: 137, message: String::new() }, None);
                     }
                 }
             }
@@ -206,6 +177,54 @@ impl Worker {
         json::text(&self.pod, &["spec", "restartPolicy"])
     }
 
+    fn node_name(&self) -> &str {
+        json::text(&self.pod, &["spec", "nodeName"])
+    }
+
+    /// The time by the node's clock.
+    fn time(&self) -> String {
+        self.shared.outages.clock(self.node_name(), now()).rfc3339()
+    }
+
+    /// An outage began or ended: what runs may be struck at once.
+    fn meet_outages(&mut self) {
+        if let Some(message) = self.shared.evictions.take(json::uid(&self.pod)) {
+            self.shared.record(&self.pod, "", "Warning", "Evicted", &message);
+            self.give_up("Evicted", message);
+        }
+        let Some(doom) = self.shared.outages.doom(&self.pod) else { return };
+        for at in 0..self.slots.len() {
+            if self.slots[at].running() && !self.slots[at].init {
+                let (exit, reason) = fate(doom);
+                self.due = true;
+                self.end(at, &exit, reason);
+            }
+        }
+    }
+
+    /// The pod has failed as a whole: everything is killed, nothing starts again.
+    fn give_up(&mut self, reason: &'static str, message: String) {
+        if self.failed.is_some() || self.ending {
+            return;
+        }
+        self.failed = Some((reason, message));
+        self.due = true;
+        for at in 0..self.slots.len() {
+            if self.slots[at].running() {
+                let text = format!("Stopping container {}", self.slots[at].name());
+                self.say(at, "Normal", "Killing", &text);
+                self.end(at, &Exit { code: 137, message: String::new() }, None);
+            }
+        }
+    }
+
+    /// Records an Event about a container.
+    fn say(&self, at: usize, kind: &str, reason: &str, message: &str) {
+        let slot = &self.slots[at];
+        let list = if slot.init { "initContainers" } else { "containers" };
+        self.shared.record(&self.pod, &format!("spec.{list}{{{}}}", slot.name()), kind, reason, message);
+    }
+
     /// Starts what is due, stops what must end.
     fn advance(&mut self) {
         if self.ending {
@@ -219,9 +238,12 @@ impl Worker {
                 {
                     stop.send_replace(true);
                     let text = format!("Stopping container {}", self.slots[at].name());
-                    self.shared.record(&self.pod, "Normal", "Killing", &text);
+                    self.say(at, "Normal", "Killing", &text);
                 }
             }
+            return;
+        }
+        if self.failed.is_some() {
             return;
         }
         for at in 0..self.slots.len() {
@@ -241,22 +263,80 @@ impl Worker {
         }
     }
 
-    /// Starts a container after a pause: its image's start delay, or the back-off.
-    fn schedule(&mut self, at: usize, pause: Option<Duration>) {
-        let image = json::text(&self.slots[at].spec, &["image"]).to_owned();
-        let delay = self.shared.start_delay(&image) + pause.unwrap_or_default();
-        self.slots[at].pending = true;
+    /// Sends a note to this worker after a while.
+    fn remind(&self, after: Duration, note: Note) {
         let notes = self.notes.clone();
         sim_clock::spawn("kubelet/start", async move {
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep(after).await;
             // A closed inbox is a pod that is gone.
-            let _ = notes.send(Note::Start { slot: at }).await;
+            let _ = notes.send(note).await;
         });
+    }
+
+    /// Brings a container up, after a pause: its image is pulled if need be, then it starts.
+    fn schedule(&mut self, at: usize, pause: Option<Duration>) {
+        self.slots[at].pending = true;
+        match pause.filter(|p| !p.is_zero()) {
+            Some(pause) => self.remind(pause, Note::Try { slot: at }),
+            None => self.pull(at),
+        }
+    }
+
+    fn pull(&mut self, at: usize) {
+        let image = json::text(&self.slots[at].spec, &["image"]).to_owned();
+        let delay = self.shared.start_delay(&image);
+        // Images that must never be pulled are taken to be on every node: whoever set the node up has put them there.
+        let present = match json::text(&self.slots[at].spec, &["imagePullPolicy"]) {
+            "Always" => false,
+            "Never" => true,
+            _ => self.shared.has_image(self.node_name(), &image),
+        };
+        if present {
+            self.remind(delay, Note::Present { slot: at });
+            return;
+        }
+        self.say(at, "Normal", "Pulling", &format!("Pulling image \"{image}\""));
+        let took = delay + self.shared.outages.pull_delay(&image);
+        self.remind(took, Note::Pulled { slot: at, took });
+    }
+
+    fn pulled(&mut self, at: usize, took: Duration) {
+        let image = json::text(&self.slots[at].spec, &["image"]).to_owned();
+        if let Some(error) = self.shared.outages.pull_error(&image) {
+            let text = format!("failed to pull and unpack image \"{image}\": {error}");
+            self.say(at, "Warning", "Failed", &format!("Failed to pull image \"{image}\": {text}"));
+            self.say(at, "Warning", "Failed", "Error: ErrImagePull");
+            self.slots[at].state = State::Waiting { reason: "ErrImagePull", message: text.clone() };
+            self.remind(PULL_ERROR_SHOWN, Note::PullWaits { slot: at, error: text });
+            return;
+        }
+        self.slots[at].pulls_failed = 0;
+        self.shared.keep_image(self.node_name(), &image);
+        let (seconds, size) = (took.as_secs_f64(), 10_000_000 + json::fnv(&image) % 90_000_000);
+        let took =
+            if took < Duration::from_secs(1) { format!("{}ms", took.as_millis()) } else { format!("{seconds}s") };
+        let text = format!(
+            "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {size} bytes."
+        );
+        self.say(at, "Normal", "Pulled", &text);
+        self.start(at);
+    }
+
+    fn pull_waits(&mut self, at: usize, error: &str) {
+        let image = json::text(&self.slots[at].spec, &["image"]).to_owned();
+        let slot = &mut self.slots[at];
+        let pause = BACK_OFF.saturating_mul(1 << slot.pulls_failed.min(16)).min(BACK_OFF_MAX);
+        slot.pulls_failed += 1;
+        let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {error}");
+        slot.state = State::Waiting { reason: "ImagePullBackOff", message };
+        self.say(at, "Normal", "BackOff", &format!("Back-off pulling image \"{image}\""));
+        self.say(at, "Warning", "Failed", "Error: ImagePullBackOff");
+        self.remind(pause, Note::Try { slot: at });
     }
 
     fn start(&mut self, at: usize) {
         self.slots[at].pending = false;
-        if self.ending || self.slots[at].running() {
+        if self.ending || self.failed.is_some() || self.slots[at].running() {
             return;
         }
         let prepared = {
@@ -276,13 +356,14 @@ impl Worker {
                 let reason = if mount { "ContainerCreating" } else { "CreateContainerConfigError" };
                 let event = if mount { "FailedMount" } else { "Failed" };
                 let text = if mount { message.clone() } else { format!("Error: {message}") };
-                self.shared.record(&self.pod, "Warning", event, &text);
+                self.say(at, "Warning", event, &text);
                 self.slots[at].state = State::Waiting { reason, message: if mount { String::new() } else { message } };
                 self.schedule(at, Some(CONFIG_RETRY));
                 return;
             }
         };
         let (send, stop) = Stop::new();
+        let time = self.time();
         let stdout = self.shared.logs.open(json::namespace(&self.pod), json::name(&self.pod), self.slots[at].name());
         let slot = &mut self.slots[at];
         slot.files.remount(&places, files);
@@ -290,8 +371,8 @@ impl Worker {
         slot.restarts = slot.runs;
         slot.runs += 1;
         slot.began = now();
-        slot.id = format!("{:016x}{:016x}", json::fnv(json::uid(&self.pod)), json::fnv(&format!("{at}/{}", slot.runs)));
-        slot.state = State::Running { since: now().rfc3339() };
+        slot.id = super::status::digest(&format!("{}/{at}/{}", json::uid(&self.pod), slot.runs));
+        slot.state = State::Running { since: time };
         slot.stop = Some(send);
         slot.stdout = Some(stdout.clone());
         let strings = |key: &str| {
@@ -324,24 +405,23 @@ impl Worker {
             stdout: stdout.clone(),
         };
         let task_name = format!("{}/{}/{}", container.namespace, container.pod, container.container);
-        let (run, image, name) = (slot.runs, container.image.clone(), container.container.clone());
+        let (run, name) = (slot.runs, container.container.clone());
         let process = self.shared.runtime.start(container);
         let notes = self.notes.clone();
+        let doom = self.shared.outages.doom(&self.pod).filter(|_| !self.slots[at].init);
         let task = sim_clock::spawn(&task_name, async move {
-            let exit = process.await;
-            let _ = notes.send(Note::Exited { slot: at, run, exit }).await;
+            let (exit, reason) = match doom {
+                None => (process.await, None),
+                Some(doom) => {
+                    let lives = if doom == Doom::Memory { MEMORY_LASTS } else { CRASH_AFTER };
+                    tokio::time::timeout(lives, process).await.map_or_else(|_| fate(doom), |exit| (exit, None))
+                }
+            };
+            let _ = notes.send(Note::Exited { slot: at, run, exit, reason }).await;
         });
         self.slots[at].tasks.push(task);
-        if run == 1 {
-            self.shared.record(
-                &self.pod,
-                "Normal",
-                "Pulled",
-                &format!("Container image \"{image}\" already present on machine"),
-            );
-        }
-        self.shared.record(&self.pod, "Normal", "Created", &format!("Created container: {name}"));
-        self.shared.record(&self.pod, "Normal", "Started", &format!("Started container {name}"));
+        self.say(at, "Normal", "Created", &format!("Created container: {name}"));
+        self.say(at, "Normal", "Started", &format!("Started container {name}"));
         if self.probe(at, Kind::Startup) {
             self.slots[at].started = false;
         } else {
@@ -371,20 +451,26 @@ impl Worker {
 
     fn handle(&mut self, note: Note) {
         match note {
-            Note::Start { slot } => self.start(slot),
-            Note::Exited { slot, run, exit } if self.slots[slot].runs == run && self.slots[slot].running() => {
-                self.end(slot, &exit);
+            // A pod that is ending starts nothing any more.
+            Note::Try { .. } | Note::Present { .. } | Note::Pulled { .. } | Note::PullWaits { .. }
+                if self.ending || self.failed.is_some() => {}
+            Note::Try { slot } => self.pull(slot),
+            Note::Pulled { slot, took } => self.pulled(slot, took),
+            Note::PullWaits { slot, error } => self.pull_waits(slot, &error),
+            Note::Present { slot } => {
+                let image = json::text(&self.slots[slot].spec, &["image"]);
+                let text = format!("Container image \"{image}\" already present on machine");
+                self.say(slot, "Normal", "Pulled", &text);
+                self.start(slot);
+            }
+            Note::Exited { slot, run, exit, reason } if self.slots[slot].runs == run && self.slots[slot].running() => {
+                self.end(slot, &exit, reason);
             }
             Note::Probe { slot, run, kind, failure, settled }
                 if self.slots[slot].runs == run && self.slots[slot].running() =>
             {
                 if let Some(text) = &failure {
-                    self.shared.record(
-                        &self.pod,
-                        "Warning",
-                        "Unhealthy",
-                        &format!("{} probe failed: {text}", kind.title()),
-                    );
+                    self.say(slot, "Warning", "Unhealthy", &format!("{} probe failed: {text}", kind.title()));
                 }
                 match (kind, failure.is_none(), settled) {
                     (Kind::Startup, true, true) => self.begun(slot),
@@ -404,25 +490,27 @@ impl Worker {
         stop.send_replace(true);
         let text =
             format!("Container {} failed {} probe, will be restarted", slot.name(), kind.title().to_ascii_lowercase());
-        self.shared.record(&self.pod, "Normal", "Killing", &text);
+        self.say(at, "Normal", "Killing", &text);
         let grace = json::int(&self.pod, &["spec", "terminationGracePeriodSeconds"]).unwrap_or(30).max(0) as u64;
         let (notes, run) = (self.notes.clone(), slot.runs);
         let task = sim_clock::spawn("kubelet/grace", async move {
             tokio::time::sleep(Duration::from_secs(grace)).await;
-            let _ = notes.send(Note::Exited { slot: at, run, exit: Exit { code: 137, message: String::new() } }).await;
+            let exit = Exit { code: 137, message: String::new() };
+            let _ = notes.send(Note::Exited { slot: at, run, exit, reason: None }).await;
         });
         self.slots[at].tasks.push(task);
     }
 
-    fn end(&mut self, at: usize, exit: &Exit) {
+    fn end(&mut self, at: usize, exit: &Exit, reason: Option<&'static str>) {
         let policy = self.policy().to_owned();
-        let ending = self.ending;
+        let ending = self.ending || self.failed.is_some();
+        let time = self.time();
         self.shared.logs.ended(json::namespace(&self.pod), json::name(&self.pod), self.slots[at].name());
         let slot = &mut self.slots[at];
         slot.abort();
         let State::Running { since } = &slot.state else { return };
-        let mut ended = json!({"exitCode": exit.code, "reason": if exit.code == 0 { "Completed" } else { "Error" },
-            "startedAt": since, "finishedAt": now().rfc3339(), "containerID": format!("containerd://{}", slot.id)});
+        let mut ended = json!({"exitCode": exit.code, "reason": reason.unwrap_or(if exit.code == 0 { "Completed" } else { "Error" }),
+            "startedAt": since, "finishedAt": time, "containerID": format!("containerd://{}", slot.id)});
         let fallback = exit.code != 0 && slot.spec["terminationMessagePolicy"] == "FallbackToLogsOnError";
         let message = match &slot.stdout {
             Some(stdout) if exit.message.is_empty() && fallback => stdout.tail(FALLBACK_LINES_MAX, FALLBACK_BYTES_MAX),
@@ -461,12 +549,7 @@ impl Worker {
                 reason: "CrashLoopBackOff",
                 message: format!("back-off {}s restarting failed container={name} pod={pod}", pause.as_secs()),
             };
-            self.shared.record(
-                &self.pod,
-                "Warning",
-                "BackOff",
-                &format!("Back-off restarting failed container {name} in pod {pod}"),
-            );
+            self.say(at, "Warning", "BackOff", &format!("Back-off restarting failed container {name} in pod {pod}"));
         }
         self.schedule(at, Some(pause));
     }
@@ -482,6 +565,9 @@ impl Worker {
     }
 
     fn phase(&self) -> &'static str {
+        if self.failed.is_some() {
+            return "Failed";
+        }
         let policy = self.policy();
         let failed_init = self.slots.iter().any(|s| {
             s.init && !s.sidecar && policy == "Never" && matches!(&s.state, State::Terminated(t) if t["exitCode"] != 0)
@@ -509,15 +595,26 @@ impl Worker {
             return;
         }
         let old = stored.get("status").cloned().unwrap_or(Value::Null);
-        let status = pod_status(
+        let mut status = pod_status(
             &old,
             &self.slots,
             self.phase(),
             &self.host.ip().to_string(),
             &self.node.ip().to_string(),
             &self.start_time,
-            &now().rfc3339(),
+            &self.time(),
         );
+        if let Some((reason, message)) = &self.failed {
+            status["reason"] = (*reason).into();
+            status["message"] = message.clone().into();
+            if *reason == "Evicted" {
+                let text = message.as_str();
+                set_condition(&mut status, "DisruptionTarget", true, "TerminationByKubelet", text, &self.time(), false);
+            }
+        }
+        if let Some(generation) = json::at(&stored, &["metadata", "generation"]) {
+            status["observedGeneration"] = generation.clone();
+        }
         self.reported = Some(status.clone());
         if status == old {
             return;

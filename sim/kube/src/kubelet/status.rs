@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::pod::{Slot, State};
+use super::container::{Slot, State};
 use crate::{json, workloads::set_condition};
 
 fn state_value(state: &State) -> Value {
@@ -14,14 +14,49 @@ fn state_value(state: &State) -> Value {
     }
 }
 
+/// 64 hexadecimal digits that follow from a text.
+pub(super) fn digest(text: &str) -> String {
+    (0..4).map(|part| format!("{:016x}", json::fnv(&format!("{part}/{text}")))).collect()
+}
+
+/// An image reference without tag and digest.
+fn repository(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => image,
+    }
+}
+
 fn container(slot: &Slot) -> Value {
     let image = json::text(&slot.spec, &["image"]);
     let mut value = json!({
         "name": slot.spec["name"], "state": state_value(&slot.state), "lastState": slot.last.as_ref().map_or_else(|| json!({}), |l| json!({"terminated": l})),
         "ready": slot.ready, "restartCount": slot.restarts, "image": image,
-        "imageID": if slot.runs > 0 { format!("{image}@sha256:{:016x}", json::fnv(image)) } else { String::new() },
+        "imageID": if slot.runs > 0 { format!("{}@sha256:{}", repository(image), digest(image)) } else { String::new() },
         "started": slot.started,
     });
+    let resources = json::at(&slot.spec, &["resources"]).filter(|r| r.as_object().is_some_and(|r| !r.is_empty()));
+    if let Some(resources) = resources {
+        value["resources"] = resources.clone();
+        if let Some(requests) = resources.get("requests") {
+            value["allocatedResources"] = requests.clone();
+        }
+    }
+    let mounts: Vec<Value> = json::list(&slot.spec, &["volumeMounts"])
+        .iter()
+        .map(|m| {
+            let mut mount = json!({"name": m["name"], "mountPath": m["mountPath"]});
+            if m["readOnly"] == true {
+                mount["readOnly"] = true.into();
+                mount["recursiveReadOnly"] = "Disabled".into();
+            }
+            mount
+        })
+        .collect();
+    if !mounts.is_empty() {
+        value["volumeMounts"] = mounts.into();
+    }
     if slot.runs > 0 {
         value["containerID"] = format!("containerd://{}", slot.id).into();
     }

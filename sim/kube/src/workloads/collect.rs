@@ -1,5 +1,7 @@
 //! Garbage collection by owner references, namespaces being emptied, custom resources whose definition goes.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
@@ -25,7 +27,12 @@ fn delete(engine: &mut Engine, object: &Object, now: Timestamp) {
 
 /// Works through everything the engine put aside.
 pub fn collect(engine: &mut Engine, now: Timestamp) {
+    // The same thing is put aside once for each write that touched it: one look is enough.
+    let mut seen = BTreeSet::new();
     for item in engine.take_garbage() {
+        if !seen.insert(item.clone()) {
+            continue;
+        }
         match item {
             Garbage::OwnerGone(uid) => {
                 if engine.lives(&uid) {

@@ -38,12 +38,12 @@ fn revision(set: &Value) -> i64 {
 
 /// One look at a Deployment.
 pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step {
-    let mut step = Step::default();
+    let mut step = Step::of("deployment-controller");
     if json::deleting(deployment) {
         return step;
     }
     let namespace = json::namespace(deployment);
-    let sets = controlled(engine, "replicasets.apps", namespace, json::uid(deployment));
+    let sets = controlled(engine, "ReplicaSet", namespace, json::uid(deployment));
     let hash = template_hash(&deployment["spec"]["template"]);
     let new = sets.iter().find(|s| json::text(s, &["metadata", "labels", "pod-template-hash"]) == hash);
     let old: Vec<&Object> =
@@ -71,7 +71,13 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
         new_has + (wanted + surge - old_wanted - new_has).clamp(0, wanted - new_has)
     };
     match new {
-        None if !paused => step.writes.push(Write::Create(new_set(deployment, &hash, new_wants, number))),
+        None if !paused => {
+            let set = new_set(deployment, &hash, new_wants, number);
+            if new_wants > 0 {
+                scaled_to(&mut step, deployment, &set, 0, new_wants);
+            }
+            step.writes.insert(0, Write::Create(set));
+        }
         None => {}
         Some(n) => {
             let annotated = revision(n) == number;
@@ -80,6 +86,7 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
                 let mut object = n.to_value();
                 if !scaled {
                     object["spec"]["replicas"] = new_wants.into();
+                    scaled_to(&mut step, deployment, n, new_has, new_wants);
                 }
                 json::child_map(&mut object["metadata"], "annotations")
                     .insert(REVISION.into(), number.to_string().into());
@@ -88,7 +95,16 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
         }
     }
     if new.is_some() && !paused {
-        shrink_old(&mut step, &old, new, wanted, if recreate { wanted } else { unavailable }, old_wanted, new_has);
+        shrink_old(
+            &mut step,
+            deployment,
+            &old,
+            new,
+            wanted,
+            if recreate { wanted } else { unavailable },
+            old_wanted,
+            new_has,
+        );
     }
     let keep = count(deployment, &["spec", "revisionHistoryLimit"]).max(0) as usize;
     let mut idle: Vec<&&Object> =
@@ -117,8 +133,15 @@ fn new_set(deployment: &Value, hash: &str, replicas: i64, number: i64) -> Value 
         "spec": spec})
 }
 
+fn scaled_to(step: &mut Step, deployment: &Object, set: &Value, from: i64, to: i64) {
+    let way = if to > from { "up" } else { "down" };
+    let text = format!("Scaled {way} replica set {} from {from} to {to}", json::name(set));
+    step.say(deployment, "Normal", "ScalingReplicaSet", text);
+}
+
 fn shrink_old(
     step: &mut Step,
+    deployment: &Object,
     old: &[&Object],
     new: Option<&Object>,
     wanted: i64,
@@ -144,7 +167,9 @@ fn shrink_old(
         spare -= taken;
     }
     for (set, target) in old.iter().zip(targets) {
-        if count(set, &["spec", "replicas"]) != target {
+        let before = count(set, &["spec", "replicas"]);
+        if before != target {
+            scaled_to(step, deployment, set, before, target);
             let mut object = set.to_value();
             object["spec"]["replicas"] = target.into();
             step.writes.push(Write::Update(object));

@@ -1,10 +1,15 @@
 //! The controllers of the control plane, as steps from what is stored to what is to be written.
 
+mod act;
+mod claims;
 mod collect;
 mod deployment;
+mod members;
 mod pods;
+mod quantity;
 mod replica_set;
 mod run;
+mod scheduler;
 mod service;
 mod stateful_set;
 
@@ -15,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     engine::{Engine, Object},
     json,
+    selectors::LabelSelector,
 };
 
 pub use collect::collect;
@@ -38,24 +44,97 @@ pub enum Write {
     Status(Value),
     /// Delete this object, by uid.
     Delete(Object),
+    /// Create this object and say on its owner what became of it.
+    CreateFor(Object, Value),
+    /// Delete this object and say so on its owner.
+    DeleteFor(Object, Object),
+    /// Record an Event.
+    Say {
+        /// The object it is about.
+        about: Object,
+        /// `Normal` or `Warning`.
+        kind: &'static str,
+        /// The reason.
+        reason: &'static str,
+        /// The text.
+        message: String,
+    },
 }
 
 /// What a step asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
+    /// The controller, as Events name it.
+    pub component: &'static str,
     /// Writes, in order.
     pub writes: Vec<Write>,
     /// Look again after this long.
     pub again: Option<Duration>,
 }
 
-/// Objects of a table and namespace controlled by `uid`.
-fn controlled(engine: &Engine, table: &str, namespace: &str, uid: &str) -> Vec<Object> {
-    engine
-        .scan(table, Some(namespace))
-        .filter(|o| json::controller_of(o).is_some_and(|c| json::text(c, &["uid"]) == uid))
-        .cloned()
-        .collect()
+impl Step {
+    /// An empty step of a controller.
+    fn of(component: &'static str) -> Self {
+        Self { component, ..Self::default() }
+    }
+
+    /// Looks again after this many seconds, or sooner if that was asked for already.
+    fn look_again(&mut self, secs: i64) {
+        let after = Duration::from_secs(u64::try_from(secs).unwrap_or(0));
+        self.again = Some(self.again.map_or(after, |known| known.min(after)));
+    }
+
+    /// Records an Event about an object.
+    fn say(&mut self, about: &Object, kind: &'static str, reason: &'static str, message: impl Into<String>) {
+        self.writes.push(Write::Say { about: about.clone(), kind, reason, message: message.into() });
+    }
+}
+
+/// Objects of a kind and namespace controlled by `uid`, in order. Costs nothing for what others own.
+fn controlled(engine: &Engine, kind: &str, namespace: &str, uid: &str) -> Vec<Object> {
+    let mut all = engine.dependents(uid);
+    all.retain(|o| {
+        o["kind"] == kind
+            && json::namespace(o) == namespace
+            && json::controller_of(o).is_some_and(|c| json::text(c, &["uid"]) == uid)
+    });
+    all
+}
+
+/// Takes pods without a controller that the owner's selector chooses, and lets go of own ones that it no longer chooses.
+/// Returns the pods that are the owner's; what is taken or let go comes back with the next look.
+fn claim_pods(step: &mut Step, engine: &Engine, owner: &Object, kind: &str, table: &str) -> Vec<Object> {
+    let namespace = json::namespace(owner);
+    let Some(selector) = LabelSelector::from_object(json::at(owner, &["spec", "selector"])).filter(|s| !s.is_empty())
+    else {
+        return Vec::new();
+    };
+    let mut own = controlled(engine, kind, namespace, json::uid(owner));
+    own.retain(|o| {
+        let keeps = selector.matches(o) || json::deleting(o);
+        if !keeps && !json::deleting(owner) {
+            let mut released = o.to_value();
+            let uid = json::uid(owner);
+            let references = json::list(o, &["metadata", "ownerReferences"]);
+            released["metadata"]["ownerReferences"] =
+                references.iter().filter(|r| json::text(r, &["uid"]) != uid).cloned().collect::<Vec<_>>().into();
+            step.writes.push(Write::Update(released));
+        }
+        keeps
+    });
+    if !json::deleting(owner) {
+        for orphan in engine.orphans(table, namespace) {
+            if selector.matches(&orphan) && !json::deleting(&orphan) && !pods::finished(&orphan) {
+                let mut adopted = orphan.to_value();
+                let mut references = json::list(&orphan, &["metadata", "ownerReferences"]).to_vec();
+                references.push(owned_by(owner));
+                adopted["metadata"]["ownerReferences"] = references.into();
+                step.writes.push(Write::Update(adopted));
+                own.push(orphan);
+            }
+        }
+    }
+    own
 }
 
 /// An owner reference of a controller.

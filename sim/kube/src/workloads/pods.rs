@@ -16,7 +16,7 @@ pub(super) fn finished(pod: &Value) -> bool {
 }
 
 /// When the pod became ready, in Unix seconds.
-fn ready_since(pod: &Value) -> Option<i64> {
+pub(super) fn ready_since(pod: &Value) -> Option<i64> {
     let ready =
         json::list(pod, &["status", "conditions"]).iter().find(|c| c["type"] == "Ready" && c["status"] == "True")?;
     json::text(ready, &["lastTransitionTime"]).parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)

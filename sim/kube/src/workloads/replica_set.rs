@@ -1,11 +1,11 @@
 //! ReplicaSet -> Pods.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
-use super::{Step, Write, controlled, pods};
+use super::{Step, Write, claim_pods, pods, set_condition};
 use crate::{
     engine::{Engine, Object},
     json,
@@ -14,12 +14,11 @@ use crate::{
 /// Most pods one step creates or deletes.
 const BURST_PODS_MAX: usize = 500;
 
-/// One look at a ReplicaSet.
-pub fn replica_set(engine: &mut Engine, set: &Object, now: Timestamp) -> Step {
-    let mut step = Step::default();
-    let namespace = json::namespace(set);
-    let mut pods: Vec<Object> =
-        controlled(engine, "pods", namespace, json::uid(set)).into_iter().filter(|p| !pods::finished(p)).collect();
+/// One look at a ReplicaSet; `refused` is what the last creation of a pod was refused with, if it was.
+pub fn replica_set(engine: &mut Engine, set: &Object, refused: Option<&str>, now: Timestamp) -> Step {
+    let mut step = Step::of("replicaset-controller");
+    let mut pods: Vec<Object> = claim_pods(&mut step, engine, set, "Pod", "pods");
+    pods.retain(|p| !pods::finished(p));
     let live: Vec<Object> = pods.iter().filter(|p| !json::deleting(p)).cloned().collect();
     let wanted = if json::deleting(set) {
         live.len()
@@ -30,44 +29,101 @@ pub fn replica_set(engine: &mut Engine, set: &Object, now: Timestamp) -> Step {
         for _ in 0..(wanted - live.len()).min(BURST_PODS_MAX) {
             let mut pod = pods::from_template(set, &set["spec"]["template"]);
             pod["metadata"]["generateName"] = format!("{}-", json::name(set)).into();
-            step.writes.push(Write::Create(pod));
+            step.writes.push(Write::CreateFor(set.clone(), pod));
         }
     } else if live.len() > wanted {
-        let mut order = live.clone();
-        // Those that would be missed least go first: not ready, then youngest.
-        order.sort_by_key(|p| {
-            (
-                pods::pod_ready(p),
-                std::cmp::Reverse(json::text(p, &["metadata", "creationTimestamp"]).to_owned()),
-                json::name(p).to_owned(),
-            )
-        });
-        step.writes.extend(order.into_iter().take((live.len() - wanted).min(BURST_PODS_MAX)).map(Write::Delete));
+        let chosen = first_to_go(live.clone());
+        step.writes.extend(
+            chosen
+                .into_iter()
+                .take((live.len() - wanted).min(BURST_PODS_MAX))
+                .map(|pod| Write::DeleteFor(set.clone(), pod)),
+        );
     }
-    pods.retain(|p| !json::deleting(p));
+    status(&mut step, set, &live, refused.filter(|_| live.len() < wanted), now);
+    step
+}
+
+/// The order in which surplus pods go: those that would be missed least first.
+fn first_to_go(mut pods: Vec<Object>) -> Vec<Object> {
+    let mut crowded: BTreeMap<String, usize> = BTreeMap::new();
+    for pod in pods.iter().filter(|p| pods::pod_ready(p)) {
+        *crowded.entry(json::text(pod, &["spec", "nodeName"]).to_owned()).or_default() += 1;
+    }
+    let rank = |pod: &Object| {
+        let node = json::text(pod, &["spec", "nodeName"]);
+        let phase = match json::text(pod, &["status", "phase"]) {
+            "Pending" => 0,
+            "Running" => 2,
+            _ => 1,
+        };
+        let cost: i64 = json::text(pod, &["metadata", "annotations", "controller.kubernetes.io/pod-deletion-cost"])
+            .parse()
+            .unwrap_or(0);
+        let restarts = json::list(pod, &["status", "containerStatuses"])
+            .iter()
+            .filter_map(|c| json::int(c, &["restartCount"]))
+            .max()
+            .unwrap_or(0);
+        let ready = pods::pod_ready(pod);
+        let age = |path: &[&str]| {
+            // Ages count by orders of magnitude in the real one, so that clocks need not agree; the newest goes first.
+            std::cmp::Reverse(json::text(pod, path).to_owned())
+        };
+        let ready_since = std::cmp::Reverse(pods::ready_since(pod).unwrap_or(0));
+        (
+            (!node.is_empty(), phase, ready, cost),
+            std::cmp::Reverse(crowded.get(node).copied().unwrap_or(0)),
+            ready_since,
+            std::cmp::Reverse(restarts),
+            age(&["metadata", "creationTimestamp"]),
+            json::name(pod).to_owned(),
+        )
+    };
+    pods.sort_by_cached_key(rank);
+    pods
+}
+
+fn status(step: &mut Step, set: &Object, live: &[Object], refused: Option<&str>, now: Timestamp) {
     let min_ready = json::int(set, &["spec", "minReadySeconds"]).unwrap_or(0);
-    let mut available = 0;
-    for pod in &pods {
+    let template = json::map(set, &["spec", "template", "metadata", "labels"]);
+    let labelled = |pod: &Object| {
+        template.into_iter().flatten().all(|(k, v)| json::at(pod, &["metadata", "labels", k]) == Some(v))
+    };
+    let (mut ready, mut available) = (0, 0);
+    for pod in live {
         match pods::available(pod, min_ready, now.as_secs()) {
-            Ok(()) => available += 1,
-            Err(Some(missing)) => step.again = Some(Duration::from_secs(missing as u64)),
+            Ok(()) => (ready, available) = (ready + 1, available + 1),
+            Err(Some(missing)) => {
+                ready += 1;
+                step.look_again(missing);
+            }
             Err(None) => {}
         }
     }
-    let mut status = json!({"replicas": pods.len(), "observedGeneration": set["metadata"]["generation"]});
+    let mut status = json!({"replicas": live.len(), "observedGeneration": set["metadata"]["generation"]});
     for (key, count) in [
-        ("fullyLabeledReplicas", pods.len()),
-        ("readyReplicas", pods.iter().filter(|p| pods::pod_ready(p)).count()),
+        ("fullyLabeledReplicas", live.iter().filter(|p| labelled(p)).count()),
+        ("readyReplicas", ready),
         ("availableReplicas", available),
     ] {
         if count > 0 {
             status[key] = count.into();
         }
     }
+    let mut others: Vec<Value> = json::list(set, &["status", "conditions"]).to_vec();
+    if refused.is_none() {
+        others.retain(|c| c["type"] != "ReplicaFailure");
+    }
+    if !others.is_empty() {
+        status["conditions"] = others.into();
+    }
+    if let Some(message) = refused {
+        set_condition(&mut status, "ReplicaFailure", true, "FailedCreate", message, &now.rfc3339(), false);
+    }
     if set.get("status") != Some(&status) {
         let mut object = set.to_value();
         object["status"] = status;
         step.writes.push(Write::Status(object));
     }
-    step
 }

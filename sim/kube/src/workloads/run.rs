@@ -2,23 +2,41 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use serde_json::{Value, json};
 use sim_clock::{Timestamp, now};
 use sim_net::Network;
 
-use super::{Step, Write, collect, deployment, endpoints, pods::set_condition, published, replica_set, stateful_set};
+use super::{
+    Step, Write,
+    act::perform,
+    claims, collect, deployment,
+    members::Members,
+    published, replica_set,
+    scheduler::{self, Nodes},
+    service, set_condition, stateful_set,
+};
 use crate::{
-    engine::{DeleteQuery, Engine, Event, Key, Object, Target, WriteOptions},
-    events, json,
+    engine::{Change, Engine, Event, Key, Object, Target, WriteOptions},
+    events::{Recorder, Said},
+    json,
+    outages::Outages,
+    selectors::LabelSelector,
     server::ApiServer,
 };
 
-const MANAGER: &str = "kube-controller-manager";
 /// How long after a change the controllers look at it.
 const REACTION: Duration = Duration::from_millis(2);
+/// First pause before something that was refused is tried again; doubles each time.
+const RETRY: Duration = Duration::from_millis(5);
+/// Longest pause before something that was refused is tried again.
+const RETRY_MAX: Duration = Duration::from_secs(1000);
+/// Longest time a pod that no node takes waits for the next try when nothing changes.
+const UNSCHEDULABLE_RETRY: Duration = Duration::from_secs(300);
+/// How long an Event is kept after it was last written.
+const EVENT_TTL: Duration = Duration::from_secs(3600);
 
 /// Something to look at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,39 +48,53 @@ enum Work {
     StatefulSet(Key),
     ReplicaSet(Key),
     Service(Key),
+    Event(Key),
 }
 
 const TABLES: &[&str] = &[
     "namespaces",
+    "nodes",
     "persistentvolumeclaims",
     "pods",
     "deployments.apps",
     "statefulsets.apps",
     "replicasets.apps",
     "services",
+    "events",
 ];
 
 struct Loop {
     server: ApiServer,
     network: Network,
-    nodes: usize,
+    outages: Arc<Outages>,
+    recorder: Recorder,
+    nodes: Nodes,
+    members: Members,
     positions: BTreeMap<&'static str, u64>,
     work: BTreeSet<Work>,
     later: BTreeSet<(Timestamp, Work)>,
+    refused: BTreeMap<Work, (u32, String)>,
+    unschedulable: BTreeSet<Key>,
     names: BTreeMap<Key, Vec<String>>,
     kubelet_events: bool,
 }
 
-/// Runs all controllers until the world ends.
-pub(crate) async fn run(server: ApiServer, network: Network, nodes: usize, kubelet_events: bool) {
+/// Runs all controllers and the scheduler until the world ends.
+pub(crate) async fn run(server: ApiServer, network: Network, outages: Arc<Outages>, kubelet_events: bool) {
     let mut wake = server.engine().subscribe_all();
+    let mut outage = outages.watch();
     let mut state = Loop {
         server,
         network,
-        nodes,
+        outages,
+        recorder: Recorder::default(),
+        nodes: Nodes::default(),
+        members: Members::default(),
         positions: BTreeMap::new(),
         work: BTreeSet::new(),
         later: BTreeSet::new(),
+        refused: BTreeMap::new(),
+        unschedulable: BTreeSet::new(),
         names: BTreeMap::new(),
         kubelet_events,
     };
@@ -72,6 +104,7 @@ pub(crate) async fn run(server: ApiServer, network: Network, nodes: usize, kubel
         tokio::select! {
             biased;
             changed = wake.changed() => if changed.is_err() { return },
+            changed = outage.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(next.unwrap_or(Duration::MAX / 4)), if next.is_some() => {}
         }
         tokio::time::sleep(REACTION).await;
@@ -89,10 +122,17 @@ impl Loop {
             self.later.remove(&(at, work.clone()));
             self.work.insert(work);
         }
+        let paused = self.outages.controllers_paused();
         for work in std::mem::take(&mut self.work) {
-            self.look(&mut engine, work, now);
+            if paused && !matches!(work, Work::Pod(_) | Work::Event(_)) {
+                self.work.insert(work); // it waits for the controllers to go on
+            } else {
+                self.look(&mut engine, work, now);
+            }
         }
-        collect(&mut engine, now);
+        if !self.outages.collector_paused() {
+            collect(&mut engine, now);
+        }
     }
 
     fn drain(&mut self, engine: &Engine) {
@@ -103,7 +143,7 @@ impl Loop {
                 Err(_) => {
                     let all: Vec<Object> = engine.scan(table, None).cloned().collect();
                     for object in &all {
-                        self.notice_object(engine, table, object);
+                        self.notice_object(engine, table, object, false);
                     }
                 }
             }
@@ -112,60 +152,123 @@ impl Loop {
     }
 
     fn notice(&mut self, engine: &Engine, table: &str, event: &Event) {
-        self.notice_object(engine, table, &event.object);
-        if let Some(before) =
-            event.before.as_ref().filter(|b| table == "pods" && b.get("metadata") != event.object.get("metadata"))
+        let gone = event.change == Change::Deleted;
+        self.notice_object(engine, table, &event.object, gone);
+        if let Some(before) = &event.before
+            && json::at(before, &["metadata", "ownerReferences"])
+                != json::at(&event.object, &["metadata", "ownerReferences"])
         {
-            self.notice_object(engine, table, before);
+            self.owner(before);
         }
     }
 
-    fn notice_object(&mut self, engine: &Engine, table: &str, object: &Object) {
+    fn notice_object(&mut self, engine: &Engine, table: &str, object: &Object, gone: bool) {
         let key = Key::of(object);
         match table {
             "namespaces" => drop(self.work.insert(Work::Namespace(key))),
-            "persistentvolumeclaims" => drop(self.work.insert(Work::Claim(key))),
+            "nodes" => {
+                if gone {
+                    self.nodes.remove_node(&key.name);
+                } else {
+                    self.nodes.put_node(object);
+                }
+                self.retry_unschedulable();
+            }
+            "persistentvolumeclaims" => {
+                self.work.insert(Work::Claim(key));
+                self.retry_unschedulable();
+            }
             "deployments.apps" => drop(self.work.insert(Work::Deployment(key))),
             "statefulsets.apps" => drop(self.work.insert(Work::StatefulSet(key))),
-            "services" => drop(self.work.insert(Work::Service(key))),
+            "services" => {
+                if gone {
+                    self.members.remove_service(&key);
+                } else {
+                    self.members.put_service(engine, object);
+                }
+                self.work.insert(Work::Service(key));
+            }
             "replicasets.apps" => {
                 self.owner(object);
                 self.work.insert(Work::ReplicaSet(key));
             }
-            _ => {
-                self.owner(object);
-                for service in engine.scan("services", Some(&key.namespace)) {
-                    self.work.insert(Work::Service(Key::of(service)));
+            "events" => {
+                if !gone {
+                    self.later.insert((last_seen(object, now()) + EVENT_TTL, Work::Event(key)));
                 }
-                self.work.insert(Work::Pod(key));
             }
+            _ => self.notice_pod(engine, object, gone),
         }
     }
 
-    fn owner(&mut self, object: &Value) {
-        if let Some(owner) = json::controller_of(object) {
-            let key = Key::new(json::namespace(object), json::text(owner, &["name"]));
-            match json::text(owner, &["kind"]) {
-                "Deployment" => drop(self.work.insert(Work::Deployment(key))),
-                "ReplicaSet" => drop(self.work.insert(Work::ReplicaSet(key))),
-                "StatefulSet" => drop(self.work.insert(Work::StatefulSet(key))),
-                _ => {}
+    fn notice_pod(&mut self, engine: &Engine, pod: &Object, gone: bool) {
+        if self.owner(pod).is_none() && !gone {
+            self.adopters(engine, pod);
+        }
+        let touched = self.members.put_pod(pod, gone);
+        self.work.extend(touched.into_iter().map(Work::Service));
+        let key = Key::of(pod);
+        let freed = if gone { self.nodes.remove_pod(json::uid(pod)) } else { self.nodes.put_pod(pod) };
+        if freed {
+            self.retry_unschedulable();
+        }
+        if gone {
+            self.unschedulable.remove(&key);
+        } else if json::text(pod, &["spec", "nodeName"]).is_empty() && !self.unschedulable.contains(&key) {
+            self.work.insert(Work::Pod(key));
+        }
+    }
+
+    /// Something came that may make room: everybody who waits for a node is looked at again.
+    fn retry_unschedulable(&mut self) {
+        self.work.extend(std::mem::take(&mut self.unschedulable).into_iter().map(Work::Pod));
+    }
+
+    /// Puts the controller of an object on the list; `None` if it has none.
+    fn owner(&mut self, object: &Object) -> Option<()> {
+        let owner = json::controller_of(object)?;
+        let key = Key::new(json::namespace(object), json::text(owner, &["name"]));
+        match json::text(owner, &["kind"]) {
+            "Deployment" => drop(self.work.insert(Work::Deployment(key))),
+            "ReplicaSet" => drop(self.work.insert(Work::ReplicaSet(key))),
+            "StatefulSet" => drop(self.work.insert(Work::StatefulSet(key))),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Puts everybody on the list who might adopt a pod that nobody controls.
+    fn adopters(&mut self, engine: &Engine, pod: &Object) {
+        let labels = json::map(pod, &["metadata", "labels"]);
+        if labels.is_none_or(serde_json::Map::is_empty) {
+            return;
+        }
+        let work: [(&str, fn(Key) -> Work); 2] =
+            [("replicasets.apps", Work::ReplicaSet), ("statefulsets.apps", Work::StatefulSet)];
+        for (table, make) in work {
+            for set in engine.scan(table, Some(json::namespace(pod))) {
+                if LabelSelector::from_object(json::at(set, &["spec", "selector"]))
+                    .is_some_and(|s| s.matches_labels(labels))
+                {
+                    self.work.insert(make(Key::of(set)));
+                }
             }
         }
     }
 
     fn look(&mut self, engine: &mut Engine, work: Work, now: Timestamp) {
         let get = |engine: &Engine, table: &str, key: &Key| engine.peek(table, &key.namespace, &key.name).cloned();
+        let refused = self.refused.get(&work).map(|(_, message)| message.clone());
         let step = match &work {
             Work::Namespace(key) => match get(engine, "namespaces", key) {
                 Some(namespace) if !json::deleting(&namespace) => {
                     let made = super::collect::namespace_contents(&key.name);
-                    Step { writes: made.into_iter().map(Write::Create).collect(), again: None }
+                    Step { writes: made.into_iter().map(Write::Create).collect(), ..Step::default() }
                 }
                 _ => Step::default(),
             },
             Work::Claim(key) => {
-                get(engine, "persistentvolumeclaims", key).map_or_else(Step::default, |claim| bind(&claim))
+                get(engine, "persistentvolumeclaims", key).map_or_else(Step::default, |claim| claims::bind(&claim))
             }
             Work::Pod(key) => {
                 if let Some(pod) = get(engine, "pods", key) {
@@ -179,26 +282,39 @@ impl Loop {
             Work::StatefulSet(key) => {
                 get(engine, "statefulsets.apps", key).map_or_else(Step::default, |o| stateful_set(engine, &o, now))
             }
-            Work::ReplicaSet(key) => {
-                get(engine, "replicasets.apps", key).map_or_else(Step::default, |o| replica_set(engine, &o, now))
-            }
+            Work::ReplicaSet(key) => get(engine, "replicasets.apps", key)
+                .map_or_else(Step::default, |o| replica_set(engine, &o, refused.as_deref(), now)),
             Work::Service(key) => {
                 let service = get(engine, "services", key);
-                self.publish(engine, key, service.as_ref());
-                service.map_or_else(Step::default, |o| endpoints(engine, &o))
+                let pods = service.as_ref().map(|s| self.members.pods(engine, s)).unwrap_or_default();
+                self.publish(&pods, key, service.as_ref());
+                service.map_or_else(Step::default, |o| service::endpoints(engine, &o, &pods))
+            }
+            Work::Event(key) => {
+                let over = get(engine, "events", key).filter(|e| last_seen(e, now) + EVENT_TTL <= now);
+                Step { writes: over.into_iter().map(Write::Delete).collect(), ..Step::default() }
             }
         };
         if let Some(again) = step.again {
-            self.later.insert((now + again, work));
+            self.later.insert((now + again, work.clone()));
         }
-        perform(engine, step, MANAGER, now);
+        match perform(engine, &mut self.recorder, step, now) {
+            None => drop(self.refused.remove(&work)),
+            Some(status) => {
+                let entry = self.refused.entry(work.clone()).or_insert_with(|| (0, String::new()));
+                entry.1 = status.message;
+                let pause = RETRY.saturating_mul(1 << entry.0.min(20)).min(RETRY_MAX);
+                entry.0 += 1;
+                self.later.insert((now + pause, work));
+            }
+        }
     }
 
-    fn publish(&mut self, engine: &Engine, key: &Key, service: Option<&Object>) {
+    fn publish(&mut self, pods: &[Object], key: &Key, service: Option<&Object>) {
         if key.namespace == "default" && key.name == "kubernetes" {
             return; // the API server's own names are set when the cluster starts
         }
-        let wanted = service.map(|s| published(engine, s)).unwrap_or_default();
+        let wanted = service.map(|s| published(s, pods)).unwrap_or_default();
         let before = self.names.remove(key).unwrap_or_default();
         for name in before.iter().filter(|n| wanted.iter().all(|(w, _)| w != *n)) {
             self.network.remove_name(name);
@@ -213,76 +329,65 @@ impl Loop {
         }
     }
 
-    /// Binds a pod to the node with the fewest pods.
+    /// Binds a pod to a node, or says why none will do.
     fn schedule(&mut self, engine: &mut Engine, pod: &Object, now: Timestamp) {
-        if !json::text(pod, &["spec", "nodeName"]).is_empty() || json::deleting(pod) {
+        let ours = matches!(json::text(pod, &["spec", "schedulerName"]), "" | "default-scheduler");
+        if !json::text(pod, &["spec", "nodeName"]).is_empty() || json::deleting(pod) || !ours {
             return;
         }
-        let mut load: BTreeMap<String, usize> = (0..self.nodes).map(|i| (format!("node-{i}"), 0)).collect();
-        for other in engine.scan("pods", None) {
-            if let Some(n) = load.get_mut(json::text(other, &["spec", "nodeName"])) {
-                *n += 1;
+        // A pod with scheduling gates waits until they are taken off.
+        if !json::list(pod, &["spec", "schedulingGates"]).is_empty() {
+            return;
+        }
+        let Ok(target) = engine.target_of(pod) else { return };
+        let by = WriteOptions::by("kube-scheduler");
+        let status = Target { subresource: "status".into(), ..target.clone() };
+        let chosen =
+            claims::missing(engine, pod, self.nodes.names().count()).map_or_else(|| self.nodes.choose(pod), Err);
+        let node = match chosen {
+            Ok(node) => node,
+            Err(message) => {
+                let key = Key::of(pod);
+                self.later.insert((now + UNSCHEDULABLE_RETRY, Work::Pod(key.clone())));
+                self.unschedulable.insert(key);
+                if let Some(next) = scheduler::unschedulable(pod, &message, &now.rfc3339()) {
+                    let mut object = pod.to_value();
+                    object["status"] = next;
+                    let _ = engine.update(&status, object, &by, now);
+                }
+                self.say(engine, pod, "Warning", "FailedScheduling", &message, now);
+                return;
             }
-        }
-        let Some(node) = load.iter().min_by_key(|(name, n)| (**n, (*name).clone())).map(|(name, _)| name.clone())
-        else {
-            return;
         };
         let mut bound = pod.to_value();
         bound["spec"]["nodeName"] = node.clone().into();
-        let Ok(target) = engine.target_of(pod) else { return };
-        let by = WriteOptions::by("kube-scheduler");
         if let Ok(written) = engine.update(&target, bound, &by, now) {
+            // Known at once: the next pod of this pass must see it.
+            self.nodes.put_pod(&written.object);
             let mut next = written.object.to_value();
             set_condition(&mut next["status"], "PodScheduled", true, "", "", &now.rfc3339(), false);
-            let status = Target { subresource: "status".into(), ..target };
             let _ = engine.update(&status, next, &by, now);
-            if self.kubelet_events {
-                let text = format!("Successfully assigned {}/{} to {node}", json::namespace(pod), json::name(pod));
-                events::record(engine, pod, "default-scheduler", "", "Normal", "Scheduled", &text, now);
-            }
+            let text = format!("Successfully assigned {}/{} to {node}", json::namespace(pod), json::name(pod));
+            self.say(engine, pod, "Normal", "Scheduled", &text, now);
+        }
+    }
+
+    fn say(&mut self, engine: &mut Engine, pod: &Object, kind: &str, reason: &str, message: &str, now: Timestamp) {
+        if self.kubelet_events {
+            let said = Said { component: "default-scheduler", host: "", field_path: "", kind, reason, message };
+            self.recorder.record(engine, pod, said, now);
         }
     }
 }
 
-fn bind(claim: &Object) -> Step {
-    if json::text(claim, &["status", "phase"]) == "Bound" || json::deleting(claim) {
-        return Step::default();
-    }
-    let volume = format!("pvc-{}", json::uid(claim));
-    let mut spec = claim.to_value();
-    json::ensure_map(&mut spec["metadata"]).shift_remove("resourceVersion");
-    spec["spec"]["volumeName"] = volume.into();
-    let mut status = spec.clone();
-    status["status"] = json!({"phase": "Bound", "accessModes": claim["spec"]["accessModes"], "capacity": json::at(claim, &["spec", "resources", "requests"]).cloned().unwrap_or_else(|| json!({}))});
-    Step { writes: vec![Write::Update(spec), Write::Status(status)], again: None }
-}
-
-/// Carries out a step's writes; what is refused is looked at again with the event that refused it.
-fn perform(engine: &mut Engine, step: Step, manager: &str, now: Timestamp) {
-    let options = WriteOptions::by(manager);
-    for write in step.writes {
-        // A refusal (the object moved on, its namespace is terminating) comes with an event that brings the step back.
-        let _ = match write {
-            Write::Create(object) => engine.create_object(object, &options, now).map(drop),
-            Write::Update(object) => {
-                engine.target_of(&object).and_then(|t| engine.update(&t, object, &options, now)).map(drop)
-            }
-            Write::Status(object) => engine
-                .target_of(&object)
-                .map(|t| Target { subresource: "status".into(), ..t })
-                .and_then(|t| engine.update(&t, object, &options, now))
-                .map(drop),
-            Write::Delete(object) => engine
-                .target_of(&object)
-                .and_then(|t| {
-                    engine.delete(
-                        &t,
-                        &DeleteQuery { uid: Some(json::uid(&object).to_owned()), ..DeleteQuery::default() },
-                        now,
-                    )
-                })
-                .map(drop),
-        };
-    }
+/// When an Event was last written, by its own account.
+fn last_seen(event: &Object, now: Timestamp) -> Timestamp {
+    let times = [
+        json::text(event, &["series", "lastObservedTime"]),
+        json::text(event, &["lastTimestamp"]),
+        json::text(event, &["eventTime"]),
+        json::text(event, &["metadata", "creationTimestamp"]),
+    ];
+    let known = times.iter().find_map(|t| t.parse::<jiff::Timestamp>().ok());
+    known.map_or(now, |t| Timestamp::from_millis(t.as_millisecond()))
 }

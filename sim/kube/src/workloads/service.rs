@@ -9,7 +9,6 @@ use super::{Step, Write, owned_by, pods};
 use crate::{
     engine::{Engine, Object},
     json,
-    selectors::LabelSelector,
 };
 
 /// What the network should know of a Service.
@@ -21,12 +20,13 @@ struct Endpoint {
     pod: Object,
 }
 
-fn backing(engine: &Engine, service: &Object) -> Vec<Endpoint> {
-    let Some(selector) = json::map(service, &["spec", "selector"]).filter(|m| !m.is_empty()) else { return Vec::new() };
-    let selector = LabelSelector::from_map(Some(selector));
+fn backing(service: &Object, pods: &[Object]) -> Vec<Endpoint> {
+    if json::map(service, &["spec", "selector"]).is_none_or(serde_json::Map::is_empty) {
+        return Vec::new();
+    }
     let everybody = service["spec"]["publishNotReadyAddresses"] == true;
-    let pods = engine.scan("pods", Some(json::namespace(service)));
-    pods.filter(|p| selector.matches(p) && !pods::finished(p) && (everybody || !json::deleting(p)))
+    pods.iter()
+        .filter(|p| !pods::finished(p) && (everybody || !json::deleting(p)))
         .filter_map(|p| {
             let ip = json::text(p, &["status", "podIP"]);
             let ready = everybody || pods::pod_ready(p);
@@ -53,13 +53,13 @@ pub(crate) fn port_number(pod: &Value, target: &Value) -> Option<u16> {
         .and_then(|p| u16::try_from(p).ok())
 }
 
-/// One look at a Service: its Endpoints and EndpointSlice.
-pub fn endpoints(engine: &Engine, service: &Object) -> Step {
-    let mut step = Step::default();
+/// One look at a Service and the pods that it selects: its Endpoints and EndpointSlices.
+pub fn endpoints(engine: &Engine, service: &Object, pods: &[Object]) -> Step {
+    let mut step = Step { component: "endpoint-controller", ..Step::default() };
     if json::deleting(service) || json::map(service, &["spec", "selector"]).is_none_or(serde_json::Map::is_empty) {
         return step;
     }
-    let backing = backing(engine, service);
+    let backing = backing(service, pods);
     let name = json::name(service);
     let namespace = json::namespace(service);
     let address = |e: &Endpoint| {
@@ -152,7 +152,7 @@ fn put(step: &mut Step, existing: Option<&Object>, wanted: Value, fields: &[&str
 }
 
 /// The names a Service has in the cluster's DNS, and where they lead.
-pub fn published(engine: &Engine, service: &Object) -> Published {
+pub fn published(service: &Object, pods: &[Object]) -> Published {
     let (name, namespace) = (json::name(service), json::namespace(service));
     let forms = |host: &str| {
         [
@@ -161,7 +161,7 @@ pub fn published(engine: &Engine, service: &Object) -> Published {
             format!("{host}.{namespace}"),
         ]
     };
-    let backing: Vec<Endpoint> = backing(engine, service).into_iter().filter(|e| e.ready).collect();
+    let backing: Vec<Endpoint> = backing(service, pods).into_iter().filter(|e| e.ready).collect();
     let addresses = |list: &[&Endpoint]| NameTarget::Addresses(list.iter().filter_map(|e| e.ip.parse().ok()).collect());
     let mut out = Published::new();
     match json::text(service, &["spec", "clusterIP"]) {

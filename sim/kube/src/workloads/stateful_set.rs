@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
-use super::{Step, Write, controlled, owned_by, pods, template_hash};
+use super::{Step, Write, claim_pods, controlled, owned_by, pods, template_hash};
 use crate::{
     engine::{Engine, Object},
     json,
@@ -19,7 +19,7 @@ fn ordinal(pod: &Value) -> Option<i64> {
 
 /// One look at a StatefulSet.
 pub fn stateful_set(engine: &Engine, set: &Object, now: Timestamp) -> Step {
-    let mut step = Step::default();
+    let mut step = Step::of("statefulset-controller");
     let namespace = json::namespace(set);
     let name = json::name(set);
     let wanted = json::int(set, &["spec", "replicas"]).unwrap_or(1).max(0);
@@ -31,7 +31,7 @@ pub fn stateful_set(engine: &Engine, set: &Object, now: Timestamp) -> Step {
         "" => update.clone(),
         known => known.to_owned(),
     };
-    let mut all = controlled(engine, "pods", namespace, json::uid(set));
+    let mut all = claim_pods(&mut step, engine, set, "Pod", "pods");
     all.sort_by_key(|p| ordinal(p));
     let find = |i: i64| all.iter().find(|p| ordinal(p) == Some(i));
     let mut usable = |pod: &Object| match pods::available(pod, min_ready, now.as_secs()) {
@@ -45,7 +45,7 @@ pub fn stateful_set(engine: &Engine, set: &Object, now: Timestamp) -> Step {
     };
     let healthy: Vec<bool> = (start..start + wanted).map(|i| find(i).is_some_and(&mut usable)).collect();
     if engine.peek("controllerrevisions.apps", namespace, &update).is_none() && !json::deleting(set) {
-        let number = 1 + controlled(engine, "controllerrevisions.apps", namespace, json::uid(set))
+        let number = 1 + controlled(engine, "ControllerRevision", namespace, json::uid(set))
             .iter()
             .filter_map(|r| json::int(r, &["revision"]))
             .max()
@@ -80,9 +80,11 @@ fn replicate(
             None => {
                 let revision = if i - start < partition { current } else { update };
                 claims(step, engine, set, i);
-                step.writes.push(Write::Create(new_pod(engine, set, i, revision, update)));
+                step.writes.push(Write::CreateFor(set.clone(), new_pod(engine, set, i, revision, update)));
             }
-            Some(pod) if pods::finished(pod) && !json::deleting(pod) => step.writes.push(Write::Delete(pod.clone())),
+            Some(pod) if pods::finished(pod) && !json::deleting(pod) => {
+                step.writes.push(Write::DeleteFor(set.clone(), pod.clone()))
+            }
             Some(_) => {
                 claims(step, engine, set, i);
             }
@@ -105,7 +107,7 @@ fn replicate(
                     );
                 }
             }
-            step.writes.push(Write::Delete((*pod).clone()));
+            step.writes.push(Write::DeleteFor(set.clone(), (*pod).clone()));
         }
         if !parallel {
             return;
@@ -118,7 +120,7 @@ fn replicate(
     for i in (start + partition.max(0)..start + wanted).rev() {
         let Some(pod) = find(i) else { return };
         if json::text(pod, &["metadata", "labels", HASH]) != update && !json::deleting(pod) {
-            step.writes.push(Write::Delete(pod.clone()));
+            step.writes.push(Write::DeleteFor(set.clone(), pod.clone()));
             return;
         }
         if !healthy[(i - start) as usize] {
@@ -144,7 +146,7 @@ fn claims(step: &mut Step, engine: &Engine, set: &Object, i: i64) {
         if json::text(set, &["spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted"]) == "Delete" {
             metadata.insert("ownerReferences".into(), json!([owned_by(set)]));
         }
-        step.writes.push(Write::Create(claim));
+        step.writes.push(Write::CreateFor(set.clone(), claim));
     }
 }
 
