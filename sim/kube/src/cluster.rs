@@ -202,15 +202,7 @@ fn register_node(api: &ApiServer, name: &str, ip: Ipv4Addr) -> Result<(), crate:
     let by = WriteOptions::by("kubelet");
     let time = now().rfc3339();
     let made = engine.create_object(object.clone(), &by, now())?;
-    workloads::set_condition(
-        &mut object["status"],
-        "Ready",
-        true,
-        "KubeletReady",
-        "kubelet is posting ready status",
-        &time,
-        false,
-    );
+    object["status"]["conditions"] = workloads::healthy_conditions(&object["status"], &time).into();
     let target = engine.target_of(&object)?;
     let mut next = made.object.to_value();
     next["status"] = object["status"].clone();

@@ -10,6 +10,7 @@ pub fn apply(kind: &str, object: &mut Value) {
         "Pod" => {
             if let Some(spec) = object.get_mut("spec") {
                 pod_spec(spec);
+                default_tolerations(spec);
                 default_to(spec, "enableServiceLinks", true);
                 default_to(spec, "preemptionPolicy", "PreemptLowerPriority");
                 default_to(spec, "priority", 0);
@@ -26,6 +27,33 @@ pub fn apply(kind: &str, object: &mut Value) {
             }
         }
         "StatefulSet" => stateful_set(object),
+        "DaemonSet" => {
+            if let Some(spec) = object.get_mut("spec") {
+                default_to(spec, "revisionHistoryLimit", 10);
+                default_to(spec, "updateStrategy", json!({}));
+                let strategy = &mut spec["updateStrategy"];
+                default_to(strategy, "type", "RollingUpdate");
+                if strategy["type"] == "RollingUpdate" {
+                    default_to(strategy, "rollingUpdate", json!({}));
+                    default_to(&mut strategy["rollingUpdate"], "maxUnavailable", 1);
+                    default_to(&mut strategy["rollingUpdate"], "maxSurge", 0);
+                }
+                template(spec);
+            }
+        }
+        "Job" => {
+            if let Some(spec) = object.get_mut("spec") {
+                if spec.get("parallelism").is_none() && spec.get("completions").is_none() {
+                    default_to(spec, "completions", 1);
+                }
+                default_to(spec, "parallelism", 1);
+                default_to(spec, "backoffLimit", 6);
+                default_to(spec, "completionMode", "NonIndexed");
+                default_to(spec, "suspend", false);
+                default_to(spec, "podReplacementPolicy", "TerminatingOrFailed");
+                template(spec);
+            }
+        }
         "Service" => service(object),
         "PersistentVolumeClaim" => {
             if let Some(spec) = object.get_mut("spec") {
@@ -80,6 +108,22 @@ pub fn apply(kind: &str, object: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+/// Five minutes on a node that is not ready or not reachable (the admission plugin `DefaultTolerationSeconds`).
+fn default_tolerations(spec: &mut Value) {
+    let list = ensure_map(spec).entry("tolerations").or_insert_with(|| json!([]));
+    let Some(list) = list.as_array_mut() else { return };
+    for name in ["not-ready", "unreachable"] {
+        let key = format!("node.kubernetes.io/{name}");
+        let covered = |t: &Value| {
+            let (k, effect) = (crate::json::text(t, &["key"]), crate::json::text(t, &["effect"]));
+            (k == key || k.is_empty()) && (effect == "NoExecute" || effect.is_empty())
+        };
+        if !list.iter().any(covered) {
+            list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
+        }
     }
 }
 

@@ -78,10 +78,13 @@ pub(crate) enum Doom {
     Memory,
 }
 
+/// A counter, and each outage with its beginning.
+type State = (u64, BTreeMap<OutageId, (Outage, Timestamp)>);
+
 /// The outages under way.
 #[derive(Debug)]
 pub(crate) struct Outages {
-    state: Mutex<(u64, BTreeMap<OutageId, Outage>)>,
+    state: Mutex<State>,
     tick: watch::Sender<u64>,
 }
 
@@ -105,7 +108,7 @@ impl Outages {
             let mut state = self.lock();
             state.0 += 1;
             let id = OutageId(state.0);
-            state.1.insert(id, outage);
+            state.1.insert(id, (outage, sim_clock::now()));
             id
         };
         self.tick.send_modify(|n| *n += 1);
@@ -127,16 +130,26 @@ impl Outages {
         self.tick.subscribe()
     }
 
-    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<OutageId, Outage>)> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find<T>(&self, look: impl FnMut(&Outage) -> Option<T>) -> Option<T> {
-        self.lock().1.values().find_map(look)
+    fn find<T>(&self, mut look: impl FnMut(&Outage) -> Option<T>) -> Option<T> {
+        self.lock().1.values().find_map(|(outage, _)| look(outage))
     }
 
     pub(crate) fn kubelet_dead(&self, node: &str) -> bool {
-        self.find(|o| matches!(o, Outage::KubeletDead { node: n } if n == node).then_some(())).is_some()
+        self.kubelet_dead_since(node).is_some()
+    }
+
+    /// Since when the kubelet of a node is dead.
+    pub(crate) fn kubelet_dead_since(&self, node: &str) -> Option<Timestamp> {
+        let state = self.lock();
+        state
+            .1
+            .values()
+            .find(|(o, _)| matches!(o, Outage::KubeletDead { node: n } if n == node))
+            .map(|(_, since)| *since)
     }
 
     pub(crate) fn collector_paused(&self) -> bool {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use sim_kube::Outage;
 use sim_net::{Effect, FaultId, Match, Network, Rule};
 
 /// The client and the peer port of etcd.
@@ -14,6 +15,11 @@ const OTLP_PORTS: [u16; 2] = [4317, 4318];
 
 /// The host from which a world is watched; no fault by name befalls it.
 pub const OBSERVER: &str = "scenario";
+
+/// The longest delay a fault may cause.
+const DELAY_MAX: Duration = Duration::from_secs(3_600);
+/// The most that a clock may be wrong, in seconds: a year.
+const SKEW_SECS_MAX: u64 = 365 * 24 * 3600;
 
 /// One parameter of a fault, for `check` and documentation.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -43,6 +49,12 @@ const HOW: Parameter = Parameter {
     default: Some("refuse"),
 };
 
+const SELECT: Parameter =
+    Parameter { name: "select", takes: "a label selector, e.g. app.kubernetes.io/component=shard-pool", default: None };
+const NODE: Parameter = Parameter { name: "node", takes: "a node's name, e.g. node-0", default: None };
+const IMAGE: Parameter =
+    Parameter { name: "image", takes: "image reference, * at its end for a prefix", default: Some("*") };
+
 /// Every fault there is.
 pub const FAULTS: &[FaultKind] = &[
     FaultKind {
@@ -61,11 +73,71 @@ pub const FAULTS: &[FaultKind] = &[
     FaultKind {
         name: "pods-not-ready",
         summary: "the kubelet finds every readiness probe of the matching pods failing",
-        parameters: &[Parameter {
-            name: "select",
-            takes: "a label selector, e.g. app.kubernetes.io/component=shard-pool",
-            default: None,
-        }],
+        parameters: &[SELECT],
+    },
+    FaultKind {
+        name: "pods-crash-looping",
+        summary: "the containers of the matching pods end now, and a second after each start",
+        parameters: &[SELECT, Parameter { name: "exit-code", takes: "1 to 255", default: Some("1") }],
+    },
+    FaultKind {
+        name: "pods-out-of-memory",
+        summary: "the containers of the matching pods are killed for want of memory now, and five seconds after each start",
+        parameters: &[SELECT],
+    },
+    FaultKind {
+        name: "pods-evicted",
+        summary: "the kubelets evict the matching pods for want of memory, once; healing it changes nothing",
+        parameters: &[SELECT],
+    },
+    FaultKind {
+        name: "kubelet-dead",
+        summary: "a node's kubelet does and says nothing; its containers run on until somebody else stops them",
+        parameters: &[NODE],
+    },
+    FaultKind {
+        name: "node-drained",
+        summary: "a node takes no more pods and those on it are deleted; healing it makes it schedulable again",
+        parameters: &[NODE],
+    },
+    FaultKind {
+        name: "node-clock-skew",
+        summary: "a node's clock is wrong: its kubelet reports wrong times",
+        parameters: &[
+            NODE,
+            Parameter {
+                name: "by",
+                takes: "a duration, e.g. 90s, or with a minus before it if the clock is behind",
+                default: None,
+            },
+        ],
+    },
+    FaultKind {
+        name: "image-pulls-failing",
+        summary: "images that a node does not have yet cannot be pulled (ErrImagePull, then ImagePullBackOff)",
+        parameters: &[
+            IMAGE,
+            Parameter {
+                name: "error",
+                takes: "what the container runtime says",
+                default: Some("429 Too Many Requests"),
+            },
+        ],
+    },
+    FaultKind {
+        name: "image-pulls-slow",
+        summary: "pulling an image that a node does not have yet takes longer",
+        parameters: &[IMAGE, Parameter { name: "delay", takes: "a duration up to 1h", default: Some("1m") }],
+    },
+    FaultKind {
+        name: "garbage-collector-paused",
+        summary: "nothing is deleted for want of an owner, and namespaces that are being deleted stay",
+        parameters: &[],
+    },
+    FaultKind {
+        name: "controllers-paused",
+        summary: "the controllers of the control plane do nothing; the scheduler and the kubelets do",
+        parameters: &[],
     },
     FaultKind {
         name: "link",
@@ -86,6 +158,25 @@ pub enum Fault {
     Network(Vec<Rule>),
     /// Readiness probes of pods with these labels fail.
     PodsNotReady(Vec<(String, String)>),
+    /// Something is wrong with nodes, pods or the control plane.
+    Cluster(sim_kube::Outage),
+    /// A node is drained.
+    Drain(String),
+    /// Pods with these labels are evicted.
+    Evict(Vec<(String, String)>),
+}
+
+impl Fault {
+    /// The node that it befalls, if it befalls one.
+    pub(crate) fn node(&self) -> Option<&str> {
+        match self {
+            Self::Drain(node)
+            | Self::Cluster(sim_kube::Outage::KubeletDead { node } | sim_kube::Outage::ClockSkew { node, .. }) => {
+                Some(node)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why a fault cannot be had so.
@@ -150,6 +241,30 @@ pub fn parse(name: &str, parameters: &[(String, Value)]) -> Result<Fault, FaultE
             Ok(Fault::Network(to_ports(&to, &OTLP_PORTS, &asked.effect()?)))
         }
         "pods-not-ready" => Ok(Fault::PodsNotReady(asked.selector()?)),
+        "pods-crash-looping" => {
+            let (labels, exit_code) = (asked.selector()?.into_iter().collect(), asked.exit_code()?);
+            Ok(Fault::Cluster(Outage::CrashLoop { labels, exit_code }))
+        }
+        "pods-out-of-memory" => {
+            Ok(Fault::Cluster(Outage::OutOfMemory { labels: asked.selector()?.into_iter().collect() }))
+        }
+        "pods-evicted" => Ok(Fault::Evict(asked.selector()?)),
+        "kubelet-dead" => Ok(Fault::Cluster(Outage::KubeletDead { node: asked.required("node")? })),
+        "node-drained" => Ok(Fault::Drain(asked.required("node")?)),
+        "node-clock-skew" => {
+            Ok(Fault::Cluster(Outage::ClockSkew { node: asked.required("node")?, seconds: asked.seconds("by")? }))
+        }
+        "image-pulls-failing" => Ok(Fault::Cluster(Outage::ImagePulls {
+            image: asked.text("image", "*")?,
+            error: asked.text("error", "429 Too Many Requests")?,
+        })),
+        "image-pulls-slow" => {
+            let delay = duration(&asked.text("delay", "1m")?).filter(|d| *d <= DELAY_MAX);
+            let delay = delay.ok_or_else(|| asked.bad("delay"))?;
+            Ok(Fault::Cluster(Outage::SlowImagePulls { image: asked.text("image", "*")?, delay }))
+        }
+        "garbage-collector-paused" => Ok(Fault::Cluster(Outage::GarbageCollectorPaused)),
+        "controllers-paused" => Ok(Fault::Cluster(Outage::ControllersPaused)),
         _ => Ok(Fault::Network(vec![Rule {
             from: asked.hosts("from")?,
             to: asked.hosts("to")?,
@@ -195,11 +310,37 @@ impl Asked<'_> {
         }
     }
 
+    fn required(&self, name: &str) -> Result<String, FaultError> {
+        match self.value(name) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+            _ => Err(self.bad(name)),
+        }
+    }
+
+    fn exit_code(&self) -> Result<i32, FaultError> {
+        match self.value("exit-code") {
+            None => Ok(1),
+            Some(value) => match value.as_i64().and_then(|code| i32::try_from(code).ok()) {
+                Some(code @ 1..=255) => Ok(code),
+                _ => Err(self.bad("exit-code")),
+            },
+        }
+    }
+
+    /// A duration with an optional minus before it, in whole seconds.
+    fn seconds(&self, name: &str) -> Result<i64, FaultError> {
+        let text = self.required(name)?;
+        let (sign, rest) = text.strip_prefix('-').map_or((1, text.as_str()), |rest| (-1, rest));
+        let known = duration(rest).map(|d| d.as_secs()).filter(|secs| *secs <= SKEW_SECS_MAX);
+        let secs = known.and_then(|secs| i64::try_from(secs).ok()).ok_or_else(|| self.bad(name))?;
+        Ok(sign * secs)
+    }
+
     fn effect(&self) -> Result<Effect, FaultError> {
         let text = self.text("how", "refuse")?;
         let delay = |min: &str, max: &str| {
             let (min, max) = (duration(min)?, duration(max)?);
-            (min <= max && max <= Duration::from_secs(3_600)).then_some(Effect::Delay { min, max })
+            (min <= max && max <= DELAY_MAX).then_some(Effect::Delay { min, max })
         };
         match text.as_str() {
             "refuse" => Some(Effect::Refuse),
@@ -265,16 +406,18 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Takes an injected fault back.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Healer {
     pub(crate) rules: Vec<FaultId>,
     pub(crate) not_ready: Option<sim_kube::ReadinessFault>,
+    pub(crate) outage: Option<sim_kube::OutageId>,
+    pub(crate) drained: Option<String>,
 }
 
 impl Healer {
     /// Injects rules into a network.
     pub(crate) fn network(network: &Network, rules: Vec<Rule>) -> Self {
-        Self { rules: rules.into_iter().map(|rule| network.inject(rule)).collect(), not_ready: None }
+        Self { rules: rules.into_iter().map(|rule| network.inject(rule)).collect(), ..Self::default() }
     }
 }
 
@@ -336,6 +479,17 @@ mod tests {
                 json!({}),
                 "the parameter select of pods-not-ready must be a label selector, \
                  e.g. app.kubernetes.io/component=shard-pool, not left out",
+            ),
+            (
+                "node-clock-skew",
+                json!({"node": "node-0", "by": "soon"}),
+                "the parameter by of node-clock-skew must be a duration, e.g. 90s, or with a minus before it if the clock \
+                 is behind, not \"soon\"",
+            ),
+            (
+                "pods-crash-looping",
+                json!({"select": "a=b", "exit-code": 0}),
+                "the parameter exit-code of pods-crash-looping must be 1 to 255, not 0",
             ),
             ("link", json!({"port": 0}), "the parameter port of link must be a port, not 0"),
         ] {

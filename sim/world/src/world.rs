@@ -43,6 +43,9 @@ pub enum WorldError {
     /// A fault that cannot be had so.
     #[error(transparent)]
     Fault(#[from] FaultError),
+    /// A fault befalls a node that is not there.
+    #[error("there is no node \"{0}\"")]
+    NoSuchNode(String),
     /// A fault is started under a name that is in use, or healed under one that is not.
     #[error("there is no fault under way that is called \"{0}\"")]
     NoSuchFault(String),
@@ -205,7 +208,18 @@ impl World {
         let healer = match fault {
             Fault::Network(rules) => Healer::network(&self.network, rules),
             Fault::PodsNotReady(labels) => {
-                Healer { rules: Vec::new(), not_ready: Some(self.cluster.fail_readiness(labels.into_iter().collect())) }
+                let fault = self.cluster.fail_readiness(labels.into_iter().collect());
+                Healer { not_ready: Some(fault), ..Healer::default() }
+            }
+            Fault::Cluster(outage) => Healer { outage: Some(self.cluster.disturb(outage)), ..Healer::default() },
+            Fault::Drain(node) => {
+                // That there is such a node was seen to when the fault was asked for by name.
+                let _ = self.cluster.drain(&node);
+                Healer { drained: Some(node), ..Healer::default() }
+            }
+            Fault::Evict(labels) => {
+                self.cluster.evict(&labels.into_iter().collect());
+                Healer::default()
             }
         };
         if let Some(before) = self.faults.insert(name.to_owned(), healer) {
@@ -220,7 +234,13 @@ impl World {
         fault: &str,
         parameters: &[(String, Value)],
     ) -> Result<(), WorldError> {
-        self.inject(name, faults::parse(fault, parameters)?);
+        let fault = faults::parse(fault, parameters)?;
+        if let Some(node) = fault.node()
+            && self.cluster.api().get("v1", "Node", "", node).is_err()
+        {
+            return Err(WorldError::NoSuchNode(node.to_owned()));
+        }
+        self.inject(name, fault);
         Ok(())
     }
 
@@ -237,6 +257,13 @@ impl World {
         }
         if let Some(fault) = healer.not_ready {
             self.cluster.heal_readiness(fault);
+        }
+        if let Some(outage) = healer.outage {
+            self.cluster.heal(outage);
+        }
+        if let Some(node) = healer.drained {
+            // A node that is gone in the meantime needs no healing.
+            let _ = self.cluster.cordon(&node, false);
         }
     }
 }

@@ -114,6 +114,7 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
             if outages.changed().await.is_err() {
                 return;
             }
+            worker.due = true;
         }
         if !worker.ending && json::deleting(&worker.pod) {
             worker.ending = true;

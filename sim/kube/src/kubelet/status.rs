@@ -16,7 +16,8 @@ fn state_value(state: &State) -> Value {
 
 /// 64 hexadecimal digits that follow from a text.
 pub(super) fn digest(text: &str) -> String {
-    (0..4).map(|part| format!("{:016x}", json::fnv(&format!("{part}/{text}")))).collect()
+    let part = |n: u8| json::fnv(&format!("{n}/{text}"));
+    format!("{:016x}{:016x}{:016x}{:016x}", part(0), part(1), part(2), part(3))
 }
 
 /// An image reference without tag and digest.

@@ -17,7 +17,7 @@ use crate::{
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// A count or a percentage of `total`.
-fn resolve(value: Option<&Value>, total: i64, round_up: bool) -> i64 {
+pub(super) fn resolve(value: Option<&Value>, total: i64, round_up: bool) -> i64 {
     match value {
         Some(Value::String(text)) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(25);

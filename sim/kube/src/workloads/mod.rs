@@ -1,10 +1,14 @@
 //! The controllers of the control plane, as steps from what is stored to what is to be written.
 
 mod act;
+mod budget;
 mod claims;
 mod collect;
+mod daemon_set;
 mod deployment;
+mod job;
 mod members;
+mod nodes;
 mod pods;
 mod quantity;
 mod replica_set;
@@ -24,7 +28,10 @@ use crate::{
 };
 
 pub use collect::collect;
+pub use daemon_set::daemon_set;
 pub use deployment::deployment;
+pub use job::job;
+pub(crate) use nodes::healthy_conditions;
 pub(crate) use pods::set_condition;
 pub use pods::{pod_ready, template_hash};
 pub use replica_set::replica_set;

@@ -12,9 +12,10 @@ use sim_net::Network;
 use super::{
     Step, Write,
     act::perform,
-    claims, collect, deployment,
+    budget::budget,
+    claims, collect, daemon_set, deployment, job,
     members::Members,
-    published, replica_set,
+    nodes, published, replica_set,
     scheduler::{self, Nodes},
     service, set_condition, stateful_set,
 };
@@ -42,11 +43,15 @@ const EVENT_TTL: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
     Namespace(Key),
+    Node(Key),
     Claim(Key),
     Pod(Key),
     Deployment(Key),
     StatefulSet(Key),
     ReplicaSet(Key),
+    DaemonSet(Key),
+    Job(Key),
+    Budget(Key),
     Service(Key),
     Event(Key),
 }
@@ -59,6 +64,9 @@ const TABLES: &[&str] = &[
     "deployments.apps",
     "statefulsets.apps",
     "replicasets.apps",
+    "daemonsets.apps",
+    "jobs.batch",
+    "poddisruptionbudgets.policy",
     "services",
     "events",
 ];
@@ -104,7 +112,13 @@ pub(crate) async fn run(server: ApiServer, network: Network, outages: Arc<Outage
         tokio::select! {
             biased;
             changed = wake.changed() => if changed.is_err() { return },
-            changed = outage.changed() => if changed.is_err() { return },
+            changed = outage.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let names: Vec<String> = state.nodes.names().map(str::to_owned).collect();
+                state.work.extend(names.iter().map(|name| Work::Node(Key::new("", name))));
+            }
             () = tokio::time::sleep(next.unwrap_or(Duration::MAX / 4)), if next.is_some() => {}
         }
         tokio::time::sleep(REACTION).await;
@@ -173,6 +187,10 @@ impl Loop {
                     self.nodes.put_node(object);
                 }
                 self.retry_unschedulable();
+                for set in engine.scan("daemonsets.apps", None) {
+                    self.work.insert(Work::DaemonSet(Key::of(set)));
+                }
+                self.work.insert(Work::Node(key));
             }
             "persistentvolumeclaims" => {
                 self.work.insert(Work::Claim(key));
@@ -180,6 +198,9 @@ impl Loop {
             }
             "deployments.apps" => drop(self.work.insert(Work::Deployment(key))),
             "statefulsets.apps" => drop(self.work.insert(Work::StatefulSet(key))),
+            "daemonsets.apps" => drop(self.work.insert(Work::DaemonSet(key))),
+            "jobs.batch" => drop(self.work.insert(Work::Job(key))),
+            "poddisruptionbudgets.policy" => drop(self.work.insert(Work::Budget(key))),
             "services" => {
                 if gone {
                     self.members.remove_service(&key);
@@ -207,6 +228,9 @@ impl Loop {
         }
         let touched = self.members.put_pod(pod, gone);
         self.work.extend(touched.into_iter().map(Work::Service));
+        for budget in engine.scan("poddisruptionbudgets.policy", Some(json::namespace(pod))) {
+            self.work.insert(Work::Budget(Key::of(budget)));
+        }
         let key = Key::of(pod);
         let freed = if gone { self.nodes.remove_pod(json::uid(pod)) } else { self.nodes.put_pod(pod) };
         if freed {
@@ -232,6 +256,8 @@ impl Loop {
             "Deployment" => drop(self.work.insert(Work::Deployment(key))),
             "ReplicaSet" => drop(self.work.insert(Work::ReplicaSet(key))),
             "StatefulSet" => drop(self.work.insert(Work::StatefulSet(key))),
+            "DaemonSet" => drop(self.work.insert(Work::DaemonSet(key))),
+            "Job" => drop(self.work.insert(Work::Job(key))),
             _ => {}
         }
         Some(())
@@ -243,8 +269,12 @@ impl Loop {
         if labels.is_none_or(serde_json::Map::is_empty) {
             return;
         }
-        let work: [(&str, fn(Key) -> Work); 2] =
-            [("replicasets.apps", Work::ReplicaSet), ("statefulsets.apps", Work::StatefulSet)];
+        let work: [(&str, fn(Key) -> Work); 4] = [
+            ("replicasets.apps", Work::ReplicaSet),
+            ("statefulsets.apps", Work::StatefulSet),
+            ("daemonsets.apps", Work::DaemonSet),
+            ("jobs.batch", Work::Job),
+        ];
         for (table, make) in work {
             for set in engine.scan(table, Some(json::namespace(pod))) {
                 if LabelSelector::from_object(json::at(set, &["spec", "selector"]))
@@ -284,6 +314,14 @@ impl Loop {
             }
             Work::ReplicaSet(key) => get(engine, "replicasets.apps", key)
                 .map_or_else(Step::default, |o| replica_set(engine, &o, refused.as_deref(), now)),
+            Work::DaemonSet(key) => {
+                get(engine, "daemonsets.apps", key).map_or_else(Step::default, |o| daemon_set(engine, &o, now))
+            }
+            Work::Job(key) => get(engine, "jobs.batch", key).map_or_else(Step::default, |o| job(engine, &o, now)),
+            Work::Budget(key) => {
+                get(engine, "poddisruptionbudgets.policy", key).map_or_else(Step::default, |o| budget(engine, &o, now))
+            }
+            Work::Node(key) => self.node(engine, &key.name, now),
             Work::Service(key) => {
                 let service = get(engine, "services", key);
                 let pods = service.as_ref().map(|s| self.members.pods(engine, s)).unwrap_or_default();
@@ -308,6 +346,28 @@ impl Loop {
                 self.later.insert((now + pause, work));
             }
         }
+    }
+
+    /// Looks at a node's health, then at the pods on it.
+    fn node(&mut self, engine: &mut Engine, name: &str, now: Timestamp) -> Step {
+        let fresh = |engine: &Engine| engine.peek("nodes", "", name).cloned();
+        let Some(node) = fresh(engine) else { return Step::default() };
+        let first = nodes::lifecycle(&node, self.outages.kubelet_dead_since(name), now);
+        let again = first.again;
+        perform(engine, &mut self.recorder, first, now);
+        let Some(node) = fresh(engine) else { return Step::default() };
+        let pods = |engine: &Engine, known: &Nodes| {
+            let stored = known.pods_on(name).filter_map(|p| engine.peek("pods", json::namespace(p), json::name(p)));
+            stored.cloned().collect::<Vec<Object>>()
+        };
+        if json::list(&node, &["spec", "taints"]).is_empty() {
+            return Step { again, ..Step::default() };
+        }
+        let second = nodes::pods_not_ready(engine, &node, &pods(engine, &self.nodes), now);
+        perform(engine, &mut self.recorder, second, now);
+        let mut last = nodes::evict(&node, &pods(engine, &self.nodes), now);
+        last.again = [again, last.again].into_iter().flatten().min();
+        last
     }
 
     fn publish(&mut self, pods: &[Object], key: &Key, service: Option<&Object>) {

@@ -83,7 +83,7 @@ fn replicate(
                 step.writes.push(Write::CreateFor(set.clone(), new_pod(engine, set, i, revision, update)));
             }
             Some(pod) if pods::finished(pod) && !json::deleting(pod) => {
-                step.writes.push(Write::DeleteFor(set.clone(), pod.clone()))
+                step.writes.push(Write::DeleteFor(set.clone(), pod.clone()));
             }
             Some(_) => {
                 claims(step, engine, set, i);

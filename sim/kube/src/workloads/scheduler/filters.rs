@@ -46,7 +46,7 @@ pub(crate) fn toleration_of<'a>(pod: &'a Value, taint: &Value) -> Option<&'a Val
     })
 }
 
-fn term_matches(node: &Node, term: &Value) -> bool {
+fn term_matches(node: &Value, term: &Value) -> bool {
     let (expressions, fields) = (json::list(term, &["matchExpressions"]), json::list(term, &["matchFields"]));
     if expressions.is_empty() && fields.is_empty() {
         return false; // a term without requirements selects nothing
@@ -66,8 +66,14 @@ fn term_matches(node: &Node, term: &Value) -> bool {
             _ => false,
         }
     };
-    expressions.iter().all(|e| holds(e, label(node, json::text(e, &["key"]))))
-        && fields.iter().all(|e| holds(e, (e["key"] == "metadata.name").then(|| json::name(&node.object))))
+    expressions.iter().all(|e| {
+        holds(
+            e,
+            json::map(node, &["metadata", "labels"])
+                .and_then(|l| l.get(json::text(e, &["key"])))
+                .and_then(Value::as_str),
+        )
+    }) && fields.iter().all(|e| holds(e, (e["key"] == "metadata.name").then(|| json::name(node))))
 }
 
 /// Whether a node has what `nodeSelector` and the required node affinity ask for.
@@ -76,7 +82,7 @@ fn wanted(node: &Node, pod: &Value) -> bool {
     let required = ["spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
     selector.matches_labels(labels_of(node))
         && json::at(pod, &required)
-            .is_none_or(|r| json::list(r, &["nodeSelectorTerms"]).iter().any(|t| term_matches(node, t)))
+            .is_none_or(|r| json::list(r, &["nodeSelectorTerms"]).iter().any(|t| term_matches(&node.object, t)))
 }
 
 /// One term of a pod's affinity or anti-affinity.
@@ -263,4 +269,30 @@ fn fits(node: &Node, pod: &Value, requests: Requests) -> Vec<Refusal> {
         }
     }
     short
+}
+
+/// Whether a daemon's pod may start on a node, and whether one that runs there may stay.
+pub(crate) fn admits(node: &Value, pod: &Value, set: &Value) -> (bool, bool) {
+    let labels = json::map(node, &["metadata", "labels"]);
+    let template = serde_json::json!({"spec": set["spec"]["template"]["spec"]});
+    let selector = LabelSelector::from_map(json::map(&template, &["spec", "nodeSelector"]));
+    let terms = json::at(&template, &["spec", "affinity", "nodeAffinity", REQUIRED]);
+    let fits = selector.matches_labels(labels)
+        && terms.is_none_or(|r| json::list(r, &["nodeSelectorTerms"]).iter().any(|t| term_matches(node, t)));
+    let against = |effects: &[&str]| {
+        json::list(node, &["spec", "taints"])
+            .iter()
+            .any(|t| effects.contains(&json::text(t, &["effect"])) && !tolerated(pod, t))
+    };
+    (fits && !against(&["NoSchedule", "NoExecute"]), fits && !against(&["NoExecute"]))
+}
+
+/// What every daemon's pod tolerates.
+pub(crate) fn daemon_tolerations() -> Vec<Value> {
+    let one = |name: &str, effect: &str| serde_json::json!({"key": format!("node.kubernetes.io/{name}"), "operator": "Exists", "effect": effect});
+    let mut all = vec![one("not-ready", "NoExecute"), one("unreachable", "NoExecute")];
+    all.extend(
+        ["disk-pressure", "memory-pressure", "pid-pressure", "unschedulable"].iter().map(|n| one(n, "NoSchedule")),
+    );
+    all
 }

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+pub(crate) use filters::{admits, daemon_tolerations, toleration_of};
+
 use super::quantity::{milli, milli_at};
 use crate::{engine::Object, json};
 
@@ -199,6 +201,11 @@ impl Nodes {
     /// The names of the nodes, in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.nodes.keys().map(String::as_str)
+    }
+
+    /// The pods on a node, in the order of their uids.
+    pub(crate) fn pods_on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Object> {
+        self.placed.values().filter(move |p| p.node == node).map(|p| &p.pod)
     }
 
     /// Chooses a node for a pod.
