@@ -101,7 +101,7 @@ pub fn job(engine: &Engine, job: &Object, now: Timestamp) -> Step {
         status["startTime"] = now.rfc3339().into();
     }
     let started = seconds(json::text(&status, &["startTime"])).unwrap_or(now.as_secs());
-    let mut done: Vec<i64> = succeeded.iter().filter_map(index).collect();
+    let mut done: Vec<i64> = succeeded.iter().filter_map(|p| index(p)).collect();
     done.sort_unstable();
     done.dedup();
     let successes = if indexed { done.len() } else { succeeded.len() } as i64;
