@@ -10,7 +10,8 @@
 //! | [`access`] | users, tokens, roles: who asks, and may they |
 //! | [`tls`] | a certificate authority, kubeconfigs, serving over TLS |
 //! | [`wire`], [`discovery`] | HTTP around it |
-//! | [`workloads`] | controllers as steps: Deployment, ReplicaSet, StatefulSet, Service, claims, garbage collection |
+//! | [`workloads`] | controllers as steps: Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, Service, claims, disruption budgets, node lifecycle, garbage collection; the scheduler |
+//! | [`ContainerLogs`], [`Outage`] | what containers wrote; what is wrong with nodes, pods and the control plane |
 //! | [`Cluster`], [`ContainerRuntime`] | kubelets that start containers as processes of the world |
 //! | [`local`] | a whole cluster on loopback, for real clients |
 //! | [`manifests`] | multi-document YAML into objects |
@@ -36,6 +37,11 @@
 //! evaluated; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; unknown
 //! fields of built-in kinds are neither pruned nor reported; quantities are not normalised; `exec` and `grpc` probes
 //! fail with a text that says so; tables and `PartialObjectMetadata` answer 406.
+//!
+//! **Not done among the controllers:** CronJob, HorizontalPodAutoscaler, PersistentVolume objects (claims are bound to a
+//! name), protection finalizers, node leases (a working kubelet renews without a write), node pressure conditions,
+//! proportional scaling of Deployments, the indexed Job's per-index back-off and pod finalizers, preemption, EndpointSlices
+//! of more than one part.
 
 pub mod access;
 pub mod admission;
