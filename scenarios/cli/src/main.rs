@@ -41,6 +41,19 @@ enum Command {
     Schema,
     /// Run one scenario and write what Prometheus scraped in it as another tool's input.
     Export(ExportArgs),
+    /// Judge the PromQL engine by test files in Prometheus's own format.
+    #[command(subcommand)]
+    Promql(Promql),
+}
+
+#[derive(Subcommand)]
+enum Promql {
+    /// Run every *.test file of a folder (or single files); the last line says how many evaluations passed.
+    Test {
+        /// Folders or files.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
 }
 
 /// Which scenarios.
@@ -105,6 +118,7 @@ fn main() -> ExitCode {
         Command::Faults => commands::list::faults(),
         Command::Schema => commands::list::schema(),
         Command::Export(args) => commands::export::export(&args),
+        Command::Promql(Promql::Test { paths }) => commands::promql::test(&paths),
     };
     match ended {
         Ok(code) => ExitCode::from(code),

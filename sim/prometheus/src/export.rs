@@ -4,8 +4,8 @@ use crate::store::Store;
 use sim_wire::{METRIC_NAME, format_float};
 use std::collections::BTreeMap;
 
-/// Every sample in `[start_ms, end_ms]`, grouped by metric, series by series; stale markers, which the format cannot carry, are
-/// left out.
+/// Every sample in `[start_ms, end_ms]`, grouped by metric, series by series; stale markers and native histograms, which the
+/// format cannot carry, are left out.
 ///
 /// ```
 /// use sim_prometheus::{export, store::{Point, Store}};
@@ -19,8 +19,8 @@ pub fn open_metrics(store: &Store, start_ms: i64, end_ms: i64) -> String {
         let Some(name) = series.labels.name() else { continue };
         let head = head_of(name, &series.labels);
         for point in series.between(start_ms.saturating_sub(1), end_ms).iter().filter(|point| !point.is_stale()) {
-            let line =
-                format!("{head} {} {}\n", format_float(point.value.float()), format_float(point.t_ms as f64 / 1000.0));
+            let Some(value) = point.value.as_float() else { continue };
+            let line = format!("{head} {} {}\n", format_float(value), format_float(point.t_ms as f64 / 1000.0));
             metrics.entry(name).or_default().push(line);
         }
     }

@@ -3,6 +3,7 @@
 //! | module | what it does | layer |
 //! |---|---|---|
 //! | [`store`] | series, exemplars, metadata, retention | engine |
+//! | [`histogram`] | native histograms: arithmetic, quantiles, notation | engine |
 //! | [`promql`] | parser, printer and evaluator | engine |
 //! | [`config`], [`relabel`] | `prometheus.yaml` | engine |
 //! | [`scrape`] | from a page to samples, report samples and stale markers | engine |
@@ -12,7 +13,7 @@
 //! | [`server`] | scraping and evaluating on time, reload | wire |
 //! | `api` | HTTP API v1 | wire over a pure function |
 //!
-//! Engines take the time as an argument and do no I/O. Native histograms are refused, not approximated.
+//! Engines take the time as an argument and do no I/O.
 //!
 //! ```
 //! use sim_prometheus::{promql, store::{Point, Store}};
@@ -31,6 +32,7 @@
 mod api;
 pub mod config;
 pub mod export;
+pub mod histogram;
 pub mod promql;
 pub mod promqltest;
 pub mod relabel;

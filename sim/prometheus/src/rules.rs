@@ -8,7 +8,7 @@ pub use file::{RuleGroup, RuleSpec, parse_rules};
 
 use crate::Error;
 use crate::promql::{self, EvalOptions, Expr, QueryValue};
-use crate::store::{Point, Store};
+use crate::store::{Point, Store, Value};
 use sim_wire::{Labels, METRIC_NAME, STALE_NAN};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -131,7 +131,7 @@ impl Group {
                     let mut present = BTreeSet::new();
                     for (labels, value) in samples {
                         // Rejections are counted by the store.
-                        let _ = store.append(&labels, Point::float(now_ms, value));
+                        let _ = store.append(&labels, Point { t_ms: now_ms, value });
                         present.insert(labels);
                     }
                     for gone in rule.previous.difference(&present) {
@@ -153,13 +153,11 @@ fn query_vector(
     expr: &Expr,
     now_ms: i64,
     options: EvalOptions,
-) -> Result<Vec<(Labels, f64)>, Error> {
+) -> Result<Vec<(Labels, Value)>, Error> {
     let fail = |message: String| Error::Evaluation { message };
     match promql::eval::instant(store, query, expr, now_ms, options).map_err(|error| fail(error.to_string()))?.0 {
-        QueryValue::Vector(vector) => {
-            Ok(vector.into_iter().map(|sample| (sample.labels, sample.value.float())).collect())
-        }
-        QueryValue::Scalar(point) => Ok(vec![(Labels::empty(), point.value.float())]),
+        QueryValue::Vector(vector) => Ok(vector.into_iter().map(|sample| (sample.labels, sample.value)).collect()),
+        QueryValue::Scalar(point) => Ok(vec![(Labels::empty(), point.value)]),
         QueryValue::String { .. } | QueryValue::Matrix(_) => {
             Err(fail("rule result is not a vector or scalar".to_owned()))
         }
@@ -174,7 +172,7 @@ impl Rule {
         external_labels: &BTreeMap<String, String>,
         options: EvalOptions,
         group: &RuleGroup,
-    ) -> Result<Vec<(Labels, f64)>, Error> {
+    ) -> Result<Vec<(Labels, Value)>, Error> {
         let result = query_vector(store, &self.spec.expr, &self.expr, now_ms, options)?;
         let limit_exceeded = |found: usize, what: &str| {
             let message = format!("exceeded limit of {} with {found} {what}", group.limit);
@@ -188,7 +186,7 @@ impl Rule {
                 self.active.clear();
                 return Err(error);
             }
-            return Ok(samples);
+            return Ok(samples.into_iter().map(|(labels, value)| (labels, Value::Float(value))).collect());
         }
         let mut samples = BTreeMap::new();
         let count = result.len();

@@ -4,7 +4,7 @@ use crate::config::{Config, Global, ScrapeConfig};
 use crate::relabel::{self, Relabel};
 use crate::store::{Point, SeriesId, Store};
 use sim_wire::exposition::{Entries, Entry, Exemplar, Family, Format, parse_series};
-use sim_wire::{Labels, METRIC_NAME, STALE_NAN, is_stale};
+use sim_wire::{Labels, METRIC_NAME, STALE_NAN};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -250,7 +250,7 @@ pub fn retire(store: &mut Store, memory: &mut Memory, now_ms: i64) {
 fn mark_stale(store: &mut Store, series: impl IntoIterator<Item = SeriesId>, now_ms: i64) {
     for id in series {
         let last = store.get(id).points().last();
-        if last.is_some_and(|last| !is_stale(last.value.float())) {
+        if last.is_some_and(|last| !last.is_stale()) {
             let _ = store.append_to(id, Point::float(now_ms, STALE_NAN));
         }
     }
@@ -376,7 +376,7 @@ fn merge(sample: &Labels, target: &Labels, honor_labels: bool) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sim_wire::Matcher;
+    use sim_wire::{Matcher, is_stale};
 
     struct Fixture {
         store: Store,

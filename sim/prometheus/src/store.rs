@@ -3,6 +3,7 @@
 //! Each series is a sorted list of points; an inverted index from label to series answers selectors. What is out of order is
 //! rejected and counted, as a head block without an out-of-order window does.
 
+use crate::histogram::{CounterReset, Histogram};
 use sim_wire::exposition::{Exemplar, Family};
 use sim_wire::{Labels, MatchOp, Matcher, is_stale};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -15,24 +16,54 @@ pub const SERIES_MAX: usize = 1_000_000;
 pub const EXEMPLARS_MAX: usize = 100_000;
 
 /// The value of a sample.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
+#[derive(Debug, Clone)]
 pub enum Value {
     /// A float.
     Float(f64),
+    /// A native histogram.
+    Histogram(Arc<Histogram>),
 }
 
 impl Value {
-    /// The float.
-    pub fn float(self) -> f64 {
+    /// The float; not a number for a histogram.
+    pub fn float(&self) -> f64 {
+        self.as_float().unwrap_or(f64::NAN)
+    }
+
+    /// The float, unless this is a histogram.
+    pub fn as_float(&self) -> Option<f64> {
         match self {
-            Self::Float(value) => value,
+            Self::Float(value) => Some(*value),
+            Self::Histogram(_) => None,
+        }
+    }
+
+    /// The histogram, unless this is a float.
+    pub fn as_histogram(&self) -> Option<&Histogram> {
+        match self {
+            Self::Float(_) => None,
+            Self::Histogram(histogram) => Some(histogram),
+        }
+    }
+
+    /// Whether both are the same, bit by bit.
+    pub fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits(),
+            (Self::Histogram(a), Self::Histogram(b)) => a.same(b),
+            _ => false,
         }
     }
 }
 
+impl From<Histogram> for Value {
+    fn from(histogram: Histogram) -> Self {
+        Self::Histogram(Arc::new(histogram))
+    }
+}
+
 /// A value at a time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Point {
     /// Milliseconds since the Unix epoch.
     pub t_ms: i64,
@@ -48,7 +79,10 @@ impl Point {
 
     /// Whether the point marks the end of its series.
     pub fn is_stale(&self) -> bool {
-        is_stale(self.value.float())
+        match &self.value {
+            Value::Float(value) => is_stale(*value),
+            Value::Histogram(histogram) => histogram.is_stale(),
+        }
     }
 }
 
@@ -186,12 +220,22 @@ impl Store {
                 return Err(AppendError::OutOfOrder);
             }
             if point.t_ms == last.t_ms {
-                if point.value.float().to_bits() == last.value.float().to_bits() {
+                if point.value.same(&last.value) {
                     return Ok(());
                 }
                 self.rejections.duplicate += 1;
                 return Err(AppendError::Duplicate);
             }
+        }
+        let reset = match &point.value {
+            Value::Histogram(histogram) => Some(reset_before(histogram, points.last())),
+            Value::Float(_) => None,
+        };
+        let mut point = point;
+        if let (Some(reset), Value::Histogram(histogram)) = (reset, &mut point.value)
+            && histogram.reset != reset
+        {
+            Arc::make_mut(histogram).reset = reset;
         }
         points.push(point);
         Ok(())
@@ -303,6 +347,18 @@ impl Store {
             series.points.drain(..gone);
         }
         self.exemplars.retain(|stored| stored.exemplar.timestamp_ms.is_none_or(|t| t >= oldest));
+    }
+}
+
+/// What the store says of a reset before a histogram: it sees both, once, so that queries need not look again.
+fn reset_before(histogram: &Histogram, last: Option<&Point>) -> CounterReset {
+    match (histogram.reset, last.map(|last| &last.value)) {
+        (known @ (CounterReset::Gauge | CounterReset::Reset), _) => known,
+        (_, Some(Value::Histogram(before))) if !before.is_stale() && before.reset != CounterReset::Gauge => {
+            let unknown = Histogram { reset: CounterReset::Unknown, ..histogram.clone() };
+            if unknown.was_reset(before) { CounterReset::Reset } else { CounterReset::NotReset }
+        }
+        _ => CounterReset::Unknown,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod export;
 pub mod list;
+pub mod promql;
 pub mod run;
 
 use std::{io::IsTerminal, path::Path};

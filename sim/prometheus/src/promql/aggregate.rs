@@ -3,6 +3,7 @@
 use super::ast::{AggregateOp, Span};
 use super::eval::{EvalError, Evaluator, Val, VectorSample};
 use super::functions::math::{Sum, mean, quantile};
+use crate::histogram::{Histogram, Incompatible};
 use crate::store::Value;
 use sim_wire::{Labels, METRIC_NAME, format_float};
 use std::cmp::Ordering;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 
 pub(super) fn aggregate(
     evaluator: &Evaluator<'_>,
-    span: Span,
+    (span, inner): (Span, Span),
     op: AggregateOp,
     param: Option<Val>,
     vector: Vec<VectorSample>,
@@ -44,14 +45,22 @@ pub(super) fn aggregate(
         groups.entry(group_of(&sample.labels, grouping, without)).or_default().push(sample);
     }
     let mut out = Vec::new();
-    for (labels, members) in groups {
+    for (labels, mut members) in groups {
         if selects {
+            if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
+                let all = members.len();
+                members.retain(|sample| sample.value.as_float().is_some());
+                if members.len() < all && count > 0 {
+                    ignored(evaluator, op, span);
+                }
+            }
             out.extend(select(op, count, members));
             continue;
         }
         let t_ms = members[0].t_ms;
-        let values: Vec<f64> = members.iter().map(|sample| sample.value.float()).collect();
-        out.push(VectorSample::float(labels, t_ms, fold(op, &values, number)));
+        if let Some(value) = fold(evaluator, inner, op, &members, number) {
+            out.push(VectorSample { labels, t_ms, value, drop_name: false });
+        }
     }
     Ok(out)
 }
@@ -66,12 +75,63 @@ fn group_of(labels: &Labels, grouping: &[String], without: bool) -> Labels {
     }
 }
 
-fn fold(op: AggregateOp, values: &[f64], param: f64) -> f64 {
+fn ignored(evaluator: &Evaluator<'_>, op: AggregateOp, span: Span) {
+    evaluator.info(&format!("ignored histogram in {} aggregation", op.as_str()), span);
+}
+
+/// One value of a group, if there is one; `span` is that of the vector.
+fn fold(evaluator: &Evaluator<'_>, span: Span, op: AggregateOp, members: &[VectorSample], param: f64) -> Option<Value> {
+    let values: Vec<f64> = members.iter().filter_map(|sample| sample.value.as_float()).collect();
+    let histograms = members.len() - values.len();
+    let folded = match op {
+        AggregateOp::Count => members.len() as f64,
+        AggregateOp::Group => 1.0,
+        AggregateOp::Sum | AggregateOp::Avg if histograms > 0 => {
+            if !values.is_empty() {
+                evaluator.warn("encountered a mix of histograms and floats for aggregation", span);
+                return None;
+            }
+            return combine(evaluator, span, op, members).map(Value::from);
+        }
+        _ if histograms > 0 && !matches!(op, AggregateOp::Sum | AggregateOp::Avg) => {
+            ignored(evaluator, op, span);
+            if values.is_empty() {
+                return None;
+            }
+            fold_floats(op, &values, param)
+        }
+        _ => fold_floats(op, &values, param),
+    };
+    Some(Value::Float(folded))
+}
+
+/// The sum or the mean of histograms.
+fn combine(evaluator: &Evaluator<'_>, span: Span, op: AggregateOp, members: &[VectorSample]) -> Option<Histogram> {
+    let first = members[0].value.as_histogram()?;
+    let mut result = first.clone();
+    for (index, member) in members.iter().enumerate().skip(1) {
+        let next = member.value.as_histogram()?;
+        let outcome =
+            if op == AggregateOp::Sum { result.add(next) } else { result.include_in_mean(next, (index + 1) as f64) };
+        if let Err(why) = outcome {
+            let what = match why {
+                Incompatible::Schema => {
+                    "vector contains a mix of histograms with exponential and custom buckets schemas for metric name"
+                }
+                Incompatible::Bounds => "vector contains histograms with incompatible custom buckets for metric name",
+            };
+            evaluator.warn(&format!("{what} {:?}", member.labels.value(METRIC_NAME)), span);
+            return None;
+        }
+    }
+    result.compact();
+    Some(result)
+}
+
+fn fold_floats(op: AggregateOp, values: &[f64], param: f64) -> f64 {
     match op {
         AggregateOp::Sum => values.iter().fold(Sum::default(), |sum, value| sum.add(*value)).total(),
         AggregateOp::Avg => mean(values),
-        AggregateOp::Count => values.len() as f64,
-        AggregateOp::Group => 1.0,
         AggregateOp::Min => values
             .iter()
             .copied()
@@ -85,7 +145,12 @@ fn fold(op: AggregateOp, values: &[f64], param: f64) -> f64 {
         AggregateOp::Stdvar => variance(values),
         AggregateOp::Stddev => variance(values).sqrt(),
         AggregateOp::Quantile => quantile(param, values.to_vec()),
-        AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::CountValues | AggregateOp::Limitk => f64::NAN,
+        AggregateOp::Count
+        | AggregateOp::Group
+        | AggregateOp::Topk
+        | AggregateOp::Bottomk
+        | AggregateOp::CountValues
+        | AggregateOp::Limitk => f64::NAN,
     }
 }
 
@@ -130,8 +195,11 @@ fn count_values(
     let name = name.ok_or_else(|| EvalError(format!("invalid label name {}", go_quoted(label))))?;
     let mut counts: BTreeMap<Labels, (i64, f64)> = BTreeMap::new();
     for sample in vector {
-        let value = sample.value.float();
-        let text = if value.is_finite() { format!("{value}") } else { format_float(value) };
+        let text = match &sample.value {
+            Value::Float(value) if value.is_finite() => format!("{value}"),
+            Value::Float(value) => format_float(*value),
+            Value::Histogram(histogram) => histogram.to_string(),
+        };
         // `by` keeps only its own labels; the new one is added afterwards and wins.
         let labels = group_of(&sample.labels, grouping, without).with(name, &text);
         counts.entry(labels).or_insert((sample.t_ms, 0.0)).1 += 1.0;

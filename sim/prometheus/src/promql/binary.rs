@@ -1,13 +1,78 @@
 //! Binary operators and vector matching.
 
 use super::ast::*;
-use super::eval::{EvalError, VectorSample};
+use super::eval::{EvalError, Evaluator, VectorSample};
+use crate::histogram::{Histogram, Incompatible};
 use crate::store::Value;
 use sim_wire::{Labels, METRIC_NAME};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What an operation gives: a value and whether it is kept, or why there is none.
+type Outcome = Result<(Value, bool), Note>;
+
+/// Why two samples have no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Note {
+    /// An operation that these types do not have.
+    Types(&'static str, BinaryOp, &'static str),
+    /// Histograms whose buckets cannot be brought together.
+    Layout(BinaryOp),
+}
+
+impl Note {
+    pub fn tell(&self, evaluator: &Evaluator<'_>, span: Span) {
+        match self {
+            Self::Types(left, op, right) => evaluator.info(
+                &format!(
+                    "incompatible sample types encountered for binary operator \"{0}\": {left} {0} {right}",
+                    op.as_str()
+                ),
+                span,
+            ),
+            Self::Layout(op) => evaluator
+                .warn(&format!("incompatible bucket layout encountered for binary operator {}", op.as_str()), span),
+        }
+    }
+}
+
+fn element(op: BinaryOp, left: &Value, right: &Value) -> Outcome {
+    let changed = |histogram: &Histogram, change: &dyn Fn(&mut Histogram) -> Result<(), Incompatible>| {
+        let mut histogram = histogram.clone();
+        change(&mut histogram).map_err(|_| Note::Layout(op))?;
+        histogram.compact();
+        Ok((Value::from(histogram), true))
+    };
+    match (left, right) {
+        (Value::Float(a), Value::Float(b)) => {
+            let (value, keep) = floats(op, *a, *b);
+            Ok((Value::Float(value), keep))
+        }
+        (Value::Float(factor), Value::Histogram(histogram)) | (Value::Histogram(histogram), Value::Float(factor))
+            if op == BinaryOp::Mul =>
+        {
+            changed(histogram, &|h| {
+                h.scale(*factor);
+                Ok(())
+            })
+        }
+        (Value::Histogram(histogram), Value::Float(divisor)) if op == BinaryOp::Div => changed(histogram, &|h| {
+            h.divide(*divisor);
+            Ok(())
+        }),
+        (Value::Float(_), Value::Histogram(_)) => Err(Note::Types("float", op, "histogram")),
+        (Value::Histogram(_), Value::Float(_)) => Err(Note::Types("histogram", op, "float")),
+        (Value::Histogram(a), Value::Histogram(b)) => match op {
+            BinaryOp::Add => changed(a, &|h| h.add(b)),
+            BinaryOp::Sub => changed(a, &|h| h.subtract(b)),
+            BinaryOp::Eql => Ok((left.clone(), a.same(b))),
+            BinaryOp::Neq => Ok((left.clone(), !a.same(b))),
+            _ => Err(Note::Types("histogram", op, "histogram")),
+        },
+    }
+}
+
 /// The value, and whether a comparison holds.
-fn element(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
+fn floats(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
     match op {
         BinaryOp::Add => (left + right, true),
         BinaryOp::Sub => (left - right, true),
@@ -27,7 +92,7 @@ fn element(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
 }
 
 pub(super) fn scalars(op: BinaryOp, left: f64, right: f64) -> f64 {
-    let (value, keep) = element(op, left, right);
+    let (value, keep) = floats(op, left, right);
     if op.is_comparison() { f64::from(u8::from(keep)) } else { value }
 }
 
@@ -38,19 +103,27 @@ pub(super) fn vector_scalar(
     scalar: f64,
     swapped: bool,
     return_bool: bool,
+    note: impl Fn(Note),
 ) -> Vec<VectorSample> {
+    let scalar = Value::Float(scalar);
     let apply = |mut sample: VectorSample| {
-        let own = sample.value.float();
-        let (mut value, mut keep) = if swapped { element(op, scalar, own) } else { element(op, own, scalar) };
-        if op.is_comparison() {
-            // A filter keeps the element's value, whichever side it stands on.
-            value = own;
-        }
+        let own = &sample.value;
+        let outcome = if swapped { element(op, &scalar, own) } else { element(op, own, &scalar) };
+        let (value, keep) = match outcome {
+            Ok(found) => found,
+            Err(why) => {
+                note(why);
+                return None;
+            }
+        };
         if return_bool {
-            value = f64::from(u8::from(keep));
-            keep = true;
+            sample.value = Value::Float(f64::from(u8::from(keep)));
+            return Some(sample);
         }
-        sample.value = Value::Float(value);
+        // A filter keeps the element's value, whichever side it stands on.
+        if !op.is_comparison() {
+            sample.value = value;
+        }
         keep.then_some(sample)
     };
     vector.into_iter().filter_map(apply).collect()
@@ -71,6 +144,7 @@ pub(super) fn vectors(
     matching: &VectorMatching,
     return_bool: bool,
     delayed: bool,
+    note: impl Fn(Note),
 ) -> Result<Vec<VectorSample>, EvalError> {
     let keys =
         |side: &[VectorSample]| side.iter().map(|sample| signature(&sample.labels, matching)).collect::<BTreeSet<_>>();
@@ -94,7 +168,7 @@ pub(super) fn vectors(
         }
         _ => {}
     }
-    join(op, left, right, matching, return_bool, delayed)
+    join(op, left, right, matching, return_bool, delayed, note)
 }
 
 fn join(
@@ -104,6 +178,7 @@ fn join(
     matching: &VectorMatching,
     return_bool: bool,
     delayed: bool,
+    note: impl Fn(Note),
 ) -> Result<Vec<VectorSample>, EvalError> {
     if left.is_empty() || right.is_empty() {
         return Ok(Vec::new());
@@ -126,10 +201,17 @@ fn join(
     for sample in many {
         let key = signature(&sample.labels, matching);
         let Some(other) = ones.get(&key) else { continue };
-        let (a, b) = (sample.value.float(), other.value.float());
-        let (mut value, keep) = if swapped { element(op, b, a) } else { element(op, a, b) };
+        let (a, b) = (&sample.value, &other.value);
+        let outcome = if swapped { element(op, b, a) } else { element(op, a, b) };
+        let (mut value, keep) = match outcome {
+            Ok(found) => found,
+            Err(why) => {
+                note(why);
+                continue;
+            }
+        };
         if return_bool {
-            value = f64::from(u8::from(keep));
+            value = Value::Float(f64::from(u8::from(keep)));
         } else if !keep {
             continue;
         }
@@ -151,7 +233,7 @@ fn join(
                 "multiple matches for labels: grouping labels must ensure unique matches".to_owned(),
             ));
         }
-        out.push(VectorSample { labels, t_ms: sample.t_ms, value: Value::Float(value), drop_name: return_bool });
+        out.push(VectorSample { labels, t_ms: sample.t_ms, value, drop_name: return_bool });
     }
     Ok(out)
 }

@@ -7,11 +7,13 @@
 use super::ast::*;
 use super::functions::{self, Body, Call, RangeInput};
 use super::{aggregate, binary, position};
+use crate::histogram::{CounterReset, Histogram};
 use crate::store::{Point, Store, StoredSeries, Value};
 use sim_wire::Labels;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Look-back of instant selectors.
 pub const LOOKBACK_MS: i64 = 5 * 60 * 1000;
@@ -309,19 +311,20 @@ impl<'a> Evaluator<'a> {
             ExprKind::Aggregate { op, expr: inner, param, grouping, without } => {
                 let param = param.as_ref().map(|param| self.eval(param, t_ms)).transpose()?;
                 let vector = self.vector(inner, t_ms)?;
-                aggregate::aggregate(self, expr.span, *op, param, vector, grouping, *without).map(Val::Vector)
+                aggregate::aggregate(self, (expr.span, inner.span), *op, param, vector, grouping, *without)
+                    .map(Val::Vector)
             }
-            ExprKind::Call { function, args } => self.call(expr.span, function, args, t_ms),
+            ExprKind::Call { function, args } => self.call(function, args, t_ms),
             ExprKind::Binary { op, lhs, rhs, return_bool, matching } => {
                 let left = self.eval(lhs, t_ms)?;
                 let right = self.eval(rhs, t_ms)?;
                 match (left, right) {
                     (Val::Scalar(left), Val::Scalar(right)) => Ok(Val::Scalar(binary::scalars(*op, left, right))),
                     (Val::Vector(vector), Val::Scalar(scalar)) => {
-                        self.vector_scalar(*op, vector, scalar, false, *return_bool)
+                        self.vector_scalar(expr.span, *op, vector, scalar, false, *return_bool)
                     }
                     (Val::Scalar(scalar), Val::Vector(vector)) => {
-                        self.vector_scalar(*op, vector, scalar, true, *return_bool)
+                        self.vector_scalar(expr.span, *op, vector, scalar, true, *return_bool)
                     }
                     (Val::Vector(left), Val::Vector(right)) => {
                         let Some(matching) = matching else {
@@ -334,6 +337,7 @@ impl<'a> Evaluator<'a> {
                             matching,
                             *return_bool,
                             self.options.delayed_name_removal,
+                            |note| note.tell(self, expr.span),
                         )?;
                         Ok(Val::Vector(unique(vector)?))
                     }
@@ -342,7 +346,20 @@ impl<'a> Evaluator<'a> {
             }
             ExprKind::Unary { negative, expr } => match self.eval(expr, t_ms)? {
                 Val::Scalar(value) => Ok(Val::Scalar(if *negative { -value } else { value })),
-                Val::Vector(vector) if *negative => self.map_dropping_name(vector, |value| -value),
+                Val::Vector(mut vector) if *negative => {
+                    for sample in &mut vector {
+                        sample.value = match &sample.value {
+                            Value::Float(value) => Value::Float(-value),
+                            Value::Histogram(histogram) => {
+                                let mut histogram = Histogram::clone(histogram);
+                                histogram.scale(-1.0);
+                                Value::from(histogram)
+                            }
+                        };
+                        self.drop_name(sample);
+                    }
+                    Ok(Val::Vector(self.unique_unless_delayed(vector)?))
+                }
                 other => Ok(other),
             },
             ExprKind::Paren(inner) => self.eval(inner, t_ms),
@@ -351,13 +368,14 @@ impl<'a> Evaluator<'a> {
 
     fn vector_scalar(
         &self,
+        span: Span,
         op: BinaryOp,
         vector: Vec<VectorSample>,
         scalar: f64,
         swapped: bool,
         return_bool: bool,
     ) -> Result<Val, EvalError> {
-        let mut out = binary::vector_scalar(op, vector, scalar, swapped, return_bool);
+        let mut out = binary::vector_scalar(op, vector, scalar, swapped, return_bool, |note| note.tell(self, span));
         if !op.is_comparison() || return_bool {
             for sample in &mut out {
                 self.drop_name(sample);
@@ -379,16 +397,20 @@ impl<'a> Evaluator<'a> {
         if self.options.delayed_name_removal { Ok(vector) } else { unique(vector) }
     }
 
+    /// Number by number; histograms are left out.
     pub(crate) fn map_dropping_name(
         &self,
-        mut vector: Vec<VectorSample>,
+        vector: Vec<VectorSample>,
         f: impl Fn(f64) -> f64,
     ) -> Result<Val, EvalError> {
-        for sample in &mut vector {
-            sample.value = Value::Float(f(sample.value.float()));
-            self.drop_name(sample);
+        let mut out = Vec::with_capacity(vector.len());
+        for mut sample in vector {
+            let Some(value) = sample.value.as_float() else { continue };
+            sample.value = Value::Float(f(value));
+            self.drop_name(&mut sample);
+            out.push(sample);
         }
-        Ok(Val::Vector(self.unique_unless_delayed(vector)?))
+        Ok(Val::Vector(self.unique_unless_delayed(out)?))
     }
 
     pub(crate) fn vector(&self, expr: &Expr, t_ms: i64) -> Result<Vec<VectorSample>, EvalError> {
@@ -434,10 +456,14 @@ impl<'a> Evaluator<'a> {
         let series = self.selected(selector);
         self.touch(series.len())?;
         let newest = |series: &&StoredSeries| {
-            let point = *series.between(until - self.options.lookback_ms, until).last()?;
-            let sample =
-                VectorSample { labels: series.labels.clone(), t_ms: point.t_ms, value: point.value, drop_name: false };
-            (!point.is_stale()).then_some(sample)
+            let point = series.between(until - self.options.lookback_ms, until).last()?;
+            let sample = || VectorSample {
+                labels: series.labels.clone(),
+                t_ms: point.t_ms,
+                value: point.value.clone(),
+                drop_name: false,
+            };
+            (!point.is_stale()).then(sample)
         };
         Ok(series.iter().filter_map(newest).collect())
     }
@@ -452,7 +478,7 @@ impl<'a> Evaluator<'a> {
                 let mut out = Vec::new();
                 for series in self.selected(selector).iter() {
                     let points: Vec<Point> =
-                        series.between(window.start_ms, end_ms).iter().filter(|p| !p.is_stale()).copied().collect();
+                        series.between(window.start_ms, end_ms).iter().filter(|p| !p.is_stale()).cloned().collect();
                     self.touch(points.len())?;
                     if !points.is_empty() {
                         out.push(Series { labels: series.labels.clone(), points, drop_name: false });
@@ -480,6 +506,12 @@ impl<'a> Evaluator<'a> {
             self.touch(1)?;
             for mut sample in self.vector_or_scalar(expr, t_ms)? {
                 sample.t_ms = t_ms;
+                if let Value::Histogram(histogram) = &mut sample.value
+                    && matches!(histogram.reset, CounterReset::Reset | CounterReset::NotReset)
+                {
+                    // What the store knows is of the sample before it, which may be no neighbour here.
+                    Arc::make_mut(histogram).reset = CounterReset::Unknown;
+                }
                 series.entry((sample.labels, sample.drop_name)).or_default().push(Point { t_ms, value: sample.value });
             }
             t_ms += step_ms;
@@ -495,14 +527,8 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn call(
-        &self,
-        span: Span,
-        function: &'static functions::Function,
-        args: &[Expr],
-        t_ms: i64,
-    ) -> Result<Val, EvalError> {
-        let call = Call { evaluator: self, function, args, span, t_ms };
+    fn call(&self, function: &'static functions::Function, args: &[Expr], t_ms: i64) -> Result<Val, EvalError> {
+        let call = Call { evaluator: self, function, args, t_ms };
         match function.body {
             Body::Math(f) => self.map_dropping_name(self.vector(&args[0], t_ms)?, f),
             Body::Special(f) => f(&call),
@@ -522,8 +548,8 @@ impl<'a> Evaluator<'a> {
                         scalars: &scalars,
                     };
                     if let Some(value) = f(&input) {
-                        let mut sample = VectorSample::float(series.labels, t_ms, value);
-                        sample.drop_name = series.drop_name;
+                        let drop_name = series.drop_name;
+                        let mut sample = VectorSample { labels: series.labels, t_ms, value, drop_name };
                         if !keep_name {
                             self.drop_name(&mut sample);
                         }

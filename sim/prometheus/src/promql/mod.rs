@@ -17,6 +17,7 @@ mod typecheck;
 
 pub use ast::{Expr, ExprKind, ValueType};
 pub use eval::{Annotations, EvalError, EvalOptions, QueryValue, Series, VectorSample};
+pub(crate) use functions::math;
 pub(crate) use parser::parse_metric;
 pub use parser::{ParseOptions, parse, parse_with};
 

@@ -1,6 +1,8 @@
 //! Series descriptions: labels and values in the expanding notation.
 
+use crate::histogram::{Histogram, parse_notation, progression};
 use crate::promql::parse_metric;
+use crate::store::Value;
 use sim_wire::{Labels, STALE_NAN};
 
 /// Most values that one notation expands to.
@@ -10,13 +12,11 @@ const VALUES_MAX: usize = 1_000_000;
 pub(super) struct Described {
     pub labels: Labels,
     /// `None` where the series has no sample.
-    pub values: Vec<Option<f64>>,
-    /// Whether some value is a native histogram; such values are left out.
-    pub histograms: bool,
+    pub values: Vec<Option<Value>>,
 }
 
 /// A number as test files write it.
-pub(super) fn number(text: &str) -> Option<f64> {
+pub(crate) fn number(text: &str) -> Option<f64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1.0, digits),
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),
@@ -40,22 +40,11 @@ pub(super) fn describe(line: &str) -> Result<Described, String> {
     let end = metric_end(line)?;
     let (metric, values) = line.split_at(end);
     let labels = parse_metric(metric.trim()).map_err(|error| error.to_string())?;
-    let mut out = Described { labels, values: Vec::new(), histograms: false };
+    let mut out = Described { labels, values: Vec::new() };
     let mut rest = values.trim_start();
     while !rest.is_empty() {
         if rest.starts_with("{{") {
-            out.histograms = true;
-            let close = rest.find("}}").ok_or("unclosed histogram")? + 2;
-            let tail = &rest[close..];
-            let end = tail.find([' ', '\t']).unwrap_or(tail.len());
-            // `a+{{…}}xn` has blanks inside its second histogram.
-            let mut after = &tail[end..];
-            if tail[..end].contains("{{") && !tail[..end].contains("}}") {
-                let close = after.find("}}").ok_or("unclosed histogram")? + 2;
-                after = &after[close..];
-                after = &after[after.find([' ', '\t']).unwrap_or(after.len())..];
-            }
-            rest = after.trim_start();
+            rest = histograms(rest, &mut out.values)?;
             continue;
         }
         let end = rest.find([' ', '\t']).unwrap_or(rest.len());
@@ -89,11 +78,44 @@ fn metric_end(line: &str) -> Result<usize, String> {
     Err("unclosed braces in a series description".to_owned())
 }
 
-fn expand(word: &str, values: &mut Vec<Option<f64>>) -> Result<(), String> {
+/// One of `{{…}}`, `{{…}}xn`, `{{…}}+{{…}}xn`, `{{…}}-{{…}}xn` from the start of the text; gives what follows.
+fn histograms<'t>(text: &'t str, values: &mut Vec<Option<Value>>) -> Result<&'t str, String> {
+    fn one(text: &str) -> Result<(Histogram, &str), String> {
+        let inner = text.strip_prefix("{{").ok_or_else(|| format!("expected a histogram, got {text:?}"))?;
+        let (notation, rest) = inner.split_once("}}").ok_or("unclosed histogram")?;
+        Ok((parse_notation(notation)?, rest))
+    }
+    let (first, mut rest) = one(text)?;
+    let mut step = None;
+    if let Some(sign) = rest.chars().next().filter(|c| matches!(c, '+' | '-')) {
+        let (by, after) = one(&rest[1..])?;
+        step = Some((by, sign == '-'));
+        rest = after;
+    }
+    let end = rest.find([' ', '\t']).unwrap_or(rest.len());
+    let (times, after) = rest.split_at(end);
+    let count = match times.strip_prefix('x') {
+        Some(count) => {
+            count.parse().ok().filter(|n| *n <= VALUES_MAX).ok_or_else(|| format!("invalid repetition {times:?}"))?
+        }
+        None if times.is_empty() && step.is_none() => 0,
+        None => return Err(format!("expected xN after a histogram, got {times:?}")),
+    };
+    match step {
+        Some((step, negative)) => {
+            let all = progression(&first, &step, negative, count).map_err(|_| "histograms that cannot be added")?;
+            values.extend(all.into_iter().map(|histogram| Some(Value::from(histogram))));
+        }
+        None => values.extend(std::iter::repeat_n(Some(Value::from(first)), count + 1)),
+    }
+    Ok(after.trim_start())
+}
+
+fn expand(word: &str, values: &mut Vec<Option<Value>>) -> Result<(), String> {
     let malformed = || format!("invalid value {word:?}");
     let times = |text: &str| text.parse::<usize>().ok().filter(|n| *n <= VALUES_MAX).ok_or_else(malformed);
     if word == "stale" {
-        values.push(Some(STALE_NAN));
+        values.push(Some(Value::Float(STALE_NAN)));
         return Ok(());
     }
     if let Some(rest) = word.strip_prefix('_') {
@@ -102,13 +124,13 @@ fn expand(word: &str, values: &mut Vec<Option<f64>>) -> Result<(), String> {
         return Ok(());
     }
     if let Some(value) = number(word) {
-        values.push(Some(value));
+        values.push(Some(Value::Float(value)));
         return Ok(());
     }
     let (base, count) = word.rsplit_once('x').ok_or_else(malformed)?;
     let count = times(count)?;
     if let Some(value) = number(base) {
-        values.extend(std::iter::repeat_n(Some(value), count + 1));
+        values.extend(std::iter::repeat_n(Some(Value::Float(value)), count + 1));
         return Ok(());
     }
     // The sign between start and step is the last one that does not belong to an exponent.
@@ -121,7 +143,7 @@ fn expand(word: &str, values: &mut Vec<Option<f64>>) -> Result<(), String> {
     let step = number(&base[at..]).ok_or_else(malformed)?;
     let mut value = start;
     for _ in 0..=count {
-        values.push(Some(value));
+        values.push(Some(Value::Float(value)));
         value += step;
     }
     Ok(())
@@ -132,7 +154,8 @@ mod tests {
     use super::*;
 
     fn values(text: &str) -> Vec<Option<f64>> {
-        describe(&format!("x{{a=\"}} b\"}} {text}")).unwrap().values
+        let values = describe(&format!("x{{a=\"}} b\"}} {text}")).unwrap().values;
+        values.into_iter().map(|value| value.map(|value| value.float())).collect()
     }
 
     #[test]

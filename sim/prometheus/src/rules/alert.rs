@@ -4,7 +4,7 @@ use super::file::{RuleGroup, RuleSpec};
 use super::query_vector;
 use crate::Error;
 use crate::promql::{self, EvalOptions};
-use crate::store::Store;
+use crate::store::{Store, Value};
 use crate::template::{self, Context, QuerySample};
 use sim_wire::{Labels, METRIC_NAME};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,12 +60,17 @@ fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// What an alert or a template shows as a value: a native histogram has none, and Prometheus shows 0.
+fn number(value: &Value) -> f64 {
+    value.as_float().unwrap_or(0.0)
+}
+
 /// Moves every alert of a rule on by one evaluation and gives the samples of `ALERTS` and `ALERTS_FOR_STATE`.
 pub(super) fn advance(
     active: &mut BTreeMap<Labels, Alert>,
     spec: &RuleSpec,
     group: &RuleGroup,
-    result: Vec<(Labels, f64)>,
+    result: Vec<(Labels, Value)>,
     store: &Store,
     now_ms: i64,
     external_labels: &BTreeMap<String, String>,
@@ -75,10 +80,11 @@ pub(super) fn advance(
     let query = |text: &str| -> Result<Vec<QuerySample>, String> {
         let expr = promql::parse(text).map_err(|error| error.to_string())?;
         let found = query_vector(store, text, &expr, now_ms, options).map_err(|error| error.to_string())?;
-        Ok(found.into_iter().map(|(labels, value)| QuerySample { labels, value }).collect())
+        Ok(found.into_iter().map(|(labels, value)| QuerySample { labels, value: number(&value) }).collect())
     };
     let mut found = Vec::new();
     for (sample_labels, value) in result {
+        let value = number(&value);
         let context = Context { labels: &sample_labels, external_labels, value, query: &query };
         let expand = |text: &String| match template::render(text, &context) {
             Ok(text) => text,

@@ -1,9 +1,12 @@
-//! `histogram_quantile` over classic histograms.
+//! Functions of histograms, classic and native.
 
 use super::Call;
+use crate::histogram::{Histogram, Remark};
 use crate::promql::eval::{EvalError, Val, VectorSample};
+use crate::store::Value;
 use sim_wire::{Labels, METRIC_NAME, format_float};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Differences between buckets below this share are taken for rounding.
 const SMALL_DELTA_TOLERANCE: f64 = 1e-12;
@@ -15,52 +18,154 @@ struct Bucket {
     count: f64,
 }
 
-pub(super) fn histogram_quantile(call: &Call<'_, '_>) -> Result<Val, EvalError> {
-    let q = call.evaluator.scalar(&call.args[0], call.t_ms)?;
-    if !(0.0..=1.0).contains(&q) {
-        let message = format!("quantile value should be between 0 and 1, got {}", format_float(q));
-        call.evaluator.warn(&message, call.args[0].span);
-    }
-    let mut groups: BTreeMap<(String, Labels), (Labels, Vec<Bucket>)> = BTreeMap::new();
+/// A classic histogram: its labels without `le`, and its buckets.
+type Classic = (Labels, Vec<Bucket>);
+
+/// What a vector holds: native histograms, and classic ones put together of their buckets.
+fn histograms(call: &Call<'_, '_>, index: usize) -> Result<(Vec<(Labels, Arc<Histogram>)>, Vec<Classic>), EvalError> {
+    let span = call.args[index].span;
+    let mut native = Vec::new();
+    let mut groups: BTreeMap<Labels, Vec<Bucket>> = BTreeMap::new();
     // Buckets of one histogram mostly come one after the other: its labels are made once, not once a bucket.
-    let mut run: Option<(Labels, Vec<Bucket>)> = None;
-    let mut close = |run: Option<(Labels, Vec<Bucket>)>| {
+    let mut run: Option<Classic> = None;
+    let mut close = |run: Option<Classic>| {
         let Some((labels, buckets)) = run else { return };
-        let name = labels.value(METRIC_NAME).to_owned();
-        let full = labels.without("le");
-        groups.entry((name, full.without_name())).or_insert_with(|| (full, Vec::new())).1.extend(buckets);
+        groups.entry(labels.without("le")).or_default().extend(buckets);
     };
-    for sample in call.evaluator.vector(&call.args[1], call.t_ms)? {
+    for sample in call.evaluator.vector(&call.args[index], call.t_ms)? {
+        let count = match sample.value {
+            Value::Float(count) => count,
+            Value::Histogram(histogram) => {
+                native.push((sample.labels, histogram));
+                continue;
+            }
+        };
         let bound = sample.labels.value("le");
-        let Ok(upper_bound) = bound.parse::<f64>() else {
-            let name = sample.labels.value(METRIC_NAME);
-            let message = format!(
-                "bucket label \"le\" is missing or has a malformed value of {bound:?} for metric name {name:?}"
-            );
-            call.evaluator.warn(&message, call.args[1].span);
+        let Some(upper_bound) = bound.parse::<f64>().ok() else {
+            let message = format!("bucket label \"le\" is missing or has a malformed value of {bound:?}");
+            call.evaluator.warn(&named(&message, &sample.labels), span);
             continue;
         };
-        let bucket = Bucket { upper_bound, count: sample.value.float() };
+        let bucket = Bucket { upper_bound, count };
         match &mut run {
             Some((labels, buckets)) if same_but_for_bound(labels, &sample.labels) => buckets.push(bucket),
             _ => close(run.replace((sample.labels, vec![bucket]))),
         }
     }
     close(run);
-    let mut out = Vec::new();
-    for ((name, _), (labels, buckets)) in groups {
-        let (value, fixed) = bucket_quantile(q, buckets);
-        if fixed {
-            let message = format!(
-                "input to histogram_quantile needed to be fixed for monotonicity (see {DOCUMENTATION}) for metric name {name:?}"
-            );
-            call.evaluator.info(&message, call.args[1].span);
+    // Where a series is both, neither is answered.
+    native.retain(|(labels, _)| {
+        let both = groups.remove(labels).is_some();
+        if both {
+            call.evaluator.warn(&named("vector contains a mix of classic and native histograms", labels), span);
         }
+        !both
+    });
+    Ok((native, groups.into_iter().collect()))
+}
+
+/// A message with the metric's name, if it has one.
+fn named(message: &str, labels: &Labels) -> String {
+    match labels.get(METRIC_NAME) {
+        Some(name) => format!("{message} for metric name {name:?}"),
+        None => message.to_owned(),
+    }
+}
+
+fn finish(call: &Call<'_, '_>, values: Vec<(Labels, f64)>) -> Result<Val, EvalError> {
+    let sample = |(labels, value)| {
         let mut sample = VectorSample::float(labels, call.t_ms, value);
         call.evaluator.drop_name(&mut sample);
-        out.push(sample);
+        sample
+    };
+    Ok(Val::Vector(call.evaluator.unique_unless_delayed(values.into_iter().map(sample).collect())?))
+}
+
+fn remark(call: &Call<'_, '_>, labels: &Labels, remark: Option<Remark>) {
+    let message = match remark {
+        None => return,
+        Some(Remark::NanResult) => "input to histogram_quantile has NaN observations, result is NaN",
+        Some(Remark::NanSkew) => "input to histogram_quantile has NaN observations, result is skewed higher",
+        Some(Remark::NanIgnored) => {
+            "input to histogram_fraction has NaN observations, which are excluded from all fractions"
+        }
+    };
+    // Without delayed removal, the name is gone before the remark is made.
+    let labels = if call.evaluator.options.delayed_name_removal { labels.clone() } else { labels.without_name() };
+    call.evaluator.info(&named(message, &labels), call.args[0].span);
+}
+
+pub(super) fn histogram_quantile(call: &Call<'_, '_>) -> Result<Val, EvalError> {
+    let q = call.evaluator.scalar(&call.args[0], call.t_ms)?;
+    if !(0.0..=1.0).contains(&q) {
+        let message = format!("quantile value should be between 0 and 1, got {}", format_float(q));
+        call.evaluator.warn(&message, call.args[0].span);
     }
-    Ok(Val::Vector(call.evaluator.unique_unless_delayed(out)?))
+    let (native, classic) = histograms(call, 1)?;
+    let mut out = Vec::new();
+    for (labels, histogram) in native {
+        let (value, why) = histogram.quantile(q);
+        remark(call, &labels, why);
+        out.push((labels, value));
+    }
+    for (labels, buckets) in classic {
+        let (value, fixed) = bucket_quantile(q, buckets);
+        if fixed {
+            let message =
+                format!("input to histogram_quantile needed to be fixed for monotonicity (see {DOCUMENTATION})");
+            call.evaluator.info(&named(&message, &labels), call.args[1].span);
+        }
+        out.push((labels, value));
+    }
+    finish(call, out)
+}
+
+pub(super) fn histogram_fraction(call: &Call<'_, '_>) -> Result<Val, EvalError> {
+    let lower = call.evaluator.scalar(&call.args[0], call.t_ms)?;
+    let upper = call.evaluator.scalar(&call.args[1], call.t_ms)?;
+    let (native, classic) = histograms(call, 2)?;
+    let mut out = Vec::new();
+    for (labels, histogram) in native {
+        let (value, why) = histogram.fraction(lower, upper);
+        remark(call, &labels, why);
+        out.push((labels, value));
+    }
+    for (labels, buckets) in classic {
+        out.push((labels, bucket_fraction(lower, upper, buckets)));
+    }
+    finish(call, out)
+}
+
+/// A number of each native histogram; floats are left out.
+fn of_each(call: &Call<'_, '_>, f: fn(&Histogram) -> f64) -> Result<Val, EvalError> {
+    let vector = call.evaluator.vector(&call.args[0], call.t_ms)?;
+    let value = |sample: VectorSample| {
+        let value = f(sample.value.as_histogram()?);
+        let mut sample = VectorSample { value: Value::Float(value), ..sample };
+        call.evaluator.drop_name(&mut sample);
+        Some(sample)
+    };
+    Ok(Val::Vector(call.evaluator.unique_unless_delayed(vector.into_iter().filter_map(value).collect())?))
+}
+
+pub(super) fn histogram_avg(call: &Call<'_, '_>) -> Result<Val, EvalError> {
+    of_each(call, |histogram| histogram.sum / histogram.count)
+}
+
+pub(super) fn histogram_count(call: &Call<'_, '_>) -> Result<Val, EvalError> {
+    of_each(call, |histogram| histogram.count)
+}
+
+pub(super) fn histogram_sum(call: &Call<'_, '_>) -> Result<Val, EvalError> {
+    of_each(call, |histogram| histogram.sum)
+}
+
+pub(super) fn histogram_stdvar(call: &Call<'_, '_>) -> Result<Val, EvalError> {
+    of_each(call, Histogram::variance)
+}
+
+pub(super) fn histogram_stddev(call: &Call<'_, '_>) -> Result<Val, EvalError> {
+    of_each(call, |histogram| histogram.variance().sqrt())
 }
 
 /// Whether two series are buckets of one histogram.
@@ -69,7 +174,7 @@ fn same_but_for_bound(left: &Labels, right: &Labels) -> bool {
 }
 
 /// The quantile, and whether falling buckets had to be lifted.
-fn bucket_quantile(q: f64, mut buckets: Vec<Bucket>) -> (f64, bool) {
+fn bucket_quantile(q: f64, buckets: Vec<Bucket>) -> (f64, bool) {
     if q.is_nan() {
         return (f64::NAN, false);
     }
@@ -79,17 +184,7 @@ fn bucket_quantile(q: f64, mut buckets: Vec<Bucket>) -> (f64, bool) {
     if q > 1.0 {
         return (f64::INFINITY, false);
     }
-    buckets.sort_by(|a, b| a.upper_bound.total_cmp(&b.upper_bound));
-    if buckets.last().is_none_or(|last| last.upper_bound != f64::INFINITY) {
-        return (f64::NAN, false);
-    }
-    let mut merged: Vec<Bucket> = Vec::new();
-    for bucket in buckets {
-        match merged.last_mut() {
-            Some(last) if last.upper_bound == bucket.upper_bound => last.count += bucket.count,
-            _ => merged.push(bucket),
-        }
-    }
+    let Some(mut merged) = cumulative(buckets) else { return (f64::NAN, false) };
     let fixed = make_monotonic(&mut merged);
     let last = merged.len() - 1;
     if merged.len() < 2 {
@@ -116,6 +211,49 @@ fn bucket_quantile(q: f64, mut buckets: Vec<Bucket>) -> (f64, bool) {
         rank -= merged[at - 1].count;
     }
     (start + (end - start) * (rank / count), fixed)
+}
+
+/// Buckets in order, those of one bound merged; nothing without an infinite bound.
+fn cumulative(mut buckets: Vec<Bucket>) -> Option<Vec<Bucket>> {
+    buckets.sort_by(|a, b| a.upper_bound.total_cmp(&b.upper_bound));
+    if buckets.last()?.upper_bound != f64::INFINITY {
+        return None;
+    }
+    let mut merged: Vec<Bucket> = Vec::new();
+    for bucket in buckets {
+        match merged.last_mut() {
+            Some(last) if last.upper_bound == bucket.upper_bound => last.count += bucket.count,
+            _ => merged.push(bucket),
+        }
+    }
+    Some(merged)
+}
+
+/// The share of observations between two bounds, linear inside a bucket.
+fn bucket_fraction(lower: f64, upper: f64, buckets: Vec<Bucket>) -> f64 {
+    let Some(merged) = cumulative(buckets) else { return f64::NAN };
+    let count = merged.last().map_or(0.0, |last| last.count);
+    if count == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    let rank_of = |value: f64| {
+        let (mut rank, mut start) = (0.0, f64::NEG_INFINITY);
+        for bucket in &merged {
+            if start >= value {
+                return rank;
+            }
+            if bucket.upper_bound > value {
+                return rank + (bucket.count - rank) * (value - start) / (bucket.upper_bound - start);
+            }
+            (rank, start) = (bucket.count, bucket.upper_bound);
+        }
+        count
+    };
+    let end = |rank: f64| if rank > count { count } else { rank };
+    (end(rank_of(upper)) - end(rank_of(lower))) / count
 }
 
 fn make_monotonic(buckets: &mut [Bucket]) -> bool {

@@ -74,6 +74,7 @@ fn unique(vector: Vec<VectorSample>) -> Result<Val, EvalError> {
 
 fn sorted(call: &Call<'_, '_>, order: fn(f64, f64) -> Ordering) -> Result<Val, EvalError> {
     let mut vector = call.evaluator.vector(&call.args[0], call.t_ms)?;
+    vector.retain(|sample| sample.value.as_float().is_some());
     vector.sort_by(|a, b| {
         let (a, b) = (a.value.float(), b.value.float());
         // NaN goes last in both directions.

@@ -6,8 +6,9 @@ pub(crate) mod math;
 mod range;
 mod time;
 
-use super::ast::{Expr, Span, ValueType};
+use super::ast::{Expr, ValueType};
 use super::eval::{EvalError, Evaluator, Val, Window};
+use crate::store::Value;
 use sim_wire::Labels;
 
 /// A function of PromQL.
@@ -42,7 +43,7 @@ pub(crate) enum Body {
     /// Number by number, dropping the metric name.
     Math(fn(f64) -> f64),
     /// Series by series of a range vector.
-    Range { f: fn(&RangeInput<'_, '_>) -> Option<f64>, keep_name: bool },
+    Range { f: fn(&RangeInput<'_, '_>) -> Option<Value>, keep_name: bool },
     /// In its own way.
     Special(fn(&Call<'_, '_>) -> Result<Val, EvalError>),
 }
@@ -52,8 +53,6 @@ pub(crate) struct Call<'e, 's> {
     pub evaluator: &'e Evaluator<'s>,
     pub function: &'static Function,
     pub args: &'e [Expr],
-    #[allow(dead_code, reason = "annotations of native histograms point at the call")]
-    pub span: Span,
     pub t_ms: i64,
 }
 
@@ -80,7 +79,7 @@ const fn math(name: &'static str, f: fn(f64) -> f64) -> Function {
     Function { name, args: &[V], optional: 0, returns: V, experimental: false, body: Body::Math(f) }
 }
 
-const fn over(name: &'static str, args: &'static [ValueType], f: fn(&RangeInput<'_, '_>) -> Option<f64>) -> Function {
+const fn over(name: &'static str, args: &'static [ValueType], f: fn(&RangeInput<'_, '_>) -> Option<Value>) -> Function {
     Function { name, args, optional: 0, returns: V, experimental: false, body: Body::Range { f, keep_name: false } }
 }
 
@@ -160,6 +159,9 @@ pub static FUNCTIONS: &[Function] = &[
     over("stddev_over_time", &[M], range::stddev_over_time),
     over("stdvar_over_time", &[M], range::stdvar_over_time),
     over("sum_over_time", &[M], range::sum_over_time),
+    experimental(over("ts_of_last_over_time", &[M], range::ts_of_last_over_time)),
+    experimental(over("ts_of_max_over_time", &[M], range::ts_of_max_over_time)),
+    experimental(over("ts_of_min_over_time", &[M], range::ts_of_min_over_time)),
     special("absent", &[V], 0, V, labels::absent),
     special("absent_over_time", &[M], 0, V, labels::absent_over_time),
     special("clamp", &[V, S, S], 0, V, time::clamp),
@@ -169,7 +171,13 @@ pub static FUNCTIONS: &[Function] = &[
     special("day_of_week", &[V], 1, V, time::day_of_week),
     special("day_of_year", &[V], 1, V, time::day_of_year),
     special("days_in_month", &[V], 1, V, time::days_in_month),
+    special("histogram_avg", &[V], 0, V, histogram::histogram_avg),
+    special("histogram_count", &[V], 0, V, histogram::histogram_count),
+    special("histogram_fraction", &[S, S, V], 0, V, histogram::histogram_fraction),
     special("histogram_quantile", &[S, V], 0, V, histogram::histogram_quantile),
+    special("histogram_stddev", &[V], 0, V, histogram::histogram_stddev),
+    special("histogram_stdvar", &[V], 0, V, histogram::histogram_stdvar),
+    special("histogram_sum", &[V], 0, V, histogram::histogram_sum),
     special("hour", &[V], 1, V, time::hour),
     special("label_join", &[V, T, T, T], -1, V, labels::label_join),
     special("label_replace", &[V, T, T, T, T], 0, V, labels::label_replace),

@@ -21,7 +21,9 @@ pub(super) fn vector(call: &Call<'_, '_>) -> Result<Val, EvalError> {
 
 pub(super) fn scalar(call: &Call<'_, '_>) -> Result<Val, EvalError> {
     let vector = call.evaluator.vector(&call.args[0], call.t_ms)?;
-    Ok(Val::Scalar(if let [only] = vector.as_slice() { only.value.float() } else { f64::NAN }))
+    let mut floats = vector.iter().filter_map(|sample| sample.value.as_float());
+    let first = floats.next().unwrap_or(f64::NAN);
+    Ok(Val::Scalar(if floats.next().is_none() { first } else { f64::NAN }))
 }
 
 /// The time of the sample for a plain selector, the time of evaluation for everything else.
