@@ -132,34 +132,7 @@ pub(super) fn content(resource: &ResourceType, object: &Value) -> Vec<Cause> {
                 }
             }
         }
-        "CustomResourceDefinition" => {
-            let group = json::text(object, &["spec", "group"]);
-            let plural = json::text(object, &["spec", "names", "plural"]);
-            if json::name(object) != format!("{plural}.{group}") {
-                causes.push(Cause::new(
-                    "FieldValueInvalid",
-                    "metadata.name",
-                    format!("Invalid value: \"{}\": must be spec.names.plural+\".\"+spec.group", json::name(object)),
-                ));
-            }
-            let versions = json::list(object, &["spec", "versions"]);
-            if versions.iter().filter(|v| v.get("storage") == Some(&Value::Bool(true))).count() != 1 {
-                causes.push(Cause::new(
-                    "FieldValueInvalid",
-                    "spec.versions",
-                    "Invalid value: must have exactly one version marked as storage version",
-                ));
-            }
-            for (i, version) in versions.iter().enumerate() {
-                if json::at(version, &["schema", "openAPIV3Schema"]).is_none() {
-                    causes.push(Cause::new(
-                        "FieldValueRequired",
-                        format!("spec.versions[{i}].schema.openAPIV3Schema"),
-                        "Required value: schemas are required",
-                    ));
-                }
-            }
-        }
+        "CustomResourceDefinition" => causes.extend(crate::definitions::validate(object)),
         _ => {}
     }
     causes
@@ -218,6 +191,13 @@ pub(super) fn immutable(resource: &ResourceType, old: &Value, new: &Value) -> Ve
         }
     };
     match resource.kind.as_str() {
+        "CustomResourceDefinition" => {
+            for path in
+                [&["spec", "scope"][..], &["spec", "names", "kind"], &["spec", "group"], &["spec", "names", "plural"]]
+            {
+                fixed(path);
+            }
+        }
         "Deployment" | "ReplicaSet" => fixed(&["spec", "selector"]),
         "RoleBinding" | "ClusterRoleBinding" => fixed(&["roleRef"]),
         "Service"
@@ -285,7 +265,7 @@ pub(super) fn initial_status(resource: &ResourceType, object: &Value, time: &str
         "Deployment" => json!({}),
         "ReplicaSet" => json!({"replicas": 0}),
         "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
-        "CustomResourceDefinition" => definition_status(object, time),
+        "CustomResourceDefinition" => crate::definitions::status(object, None, time),
         _ => return None,
     })
 }
@@ -308,23 +288,6 @@ fn qos(pod: &Value) -> &'static str {
     } else {
         "Burstable"
     }
-}
-
-/// Names are accepted and the resource is served at once.
-pub(super) fn definition_status(definition: &Value, time: &str) -> Value {
-    let stored: Vec<Value> = json::list(definition, &["spec", "versions"])
-        .iter()
-        .filter(|v| v.get("storage") == Some(&Value::Bool(true)))
-        .map(|v| v["name"].clone())
-        .collect();
-    json!({
-        "conditions": [
-            {"type": "NamesAccepted", "status": "True", "reason": "NoConflicts", "message": "no conflicts found", "lastTransitionTime": time},
-            {"type": "Established", "status": "True", "reason": "InitialNamesAccepted", "message": "the initial names have been accepted", "lastTransitionTime": time},
-        ],
-        "acceptedNames": json::at(definition, &["spec", "names"]).cloned().unwrap_or(Value::Null),
-        "storedVersions": stored,
-    })
 }
 
 /// True if anything but metadata and (where it is a subresource) status differs: the generation grows.

@@ -256,7 +256,7 @@ fn rgb_color(text: &str) -> bool {
 
 /// Go's `time.ParseDuration`, or a number with a unit in words.
 fn duration(text: &str) -> bool {
-    if go_duration(text).is_some() {
+    if sim_kube_cel::go_duration(text).is_some() {
         return true;
     }
     let trimmed = text.trim();
@@ -306,50 +306,6 @@ fn duration(text: &str) -> bool {
         )
 }
 
-/// Nanoseconds of a Go duration (`1h30m`, `-1.5s`); `None` if it is none or does not fit in 64 bits.
-pub fn go_duration(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total: i128 = 0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).filter(|e| *e > 0)?;
-        let (number, after) = rest.split_at(end);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-            return None;
-        }
-        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, left) = after.split_at(unit_end);
-        let scale: i128 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-        total = total.checked_add(whole.checked_mul(scale)?)?;
-        let mut place = scale;
-        for digit in fraction.bytes() {
-            place /= 10;
-            total += i128::from(digit - b'0') * place;
-        }
-        rest = left;
-    }
-    i64::try_from(if negative { -total } else { total }).ok()
-}
-
 /// RFC 3339, with the shapes Go's strfmt accepts beside it.
 fn date_time(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -395,7 +351,6 @@ mod tests {
             assert!(!format.accepts(bad), "{name} {bad}");
         }
         assert_eq!(Format::named("int32"), None);
-        assert_eq!(go_duration("-1.5h"), Some(-5_400_000_000_000));
     }
 
     proptest! {

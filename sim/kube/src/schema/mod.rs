@@ -12,17 +12,22 @@
 //! assert_eq!(causes[0].message, "Invalid value: 0: size in body should be greater than or equal to 1");
 //! ```
 
+mod decl;
 mod formats;
 mod lists;
 mod node;
-pub mod pattern;
 mod prune;
+mod rules;
 mod validate;
 
 use serde_json::Value;
 
-pub use formats::{Format, go_duration};
+pub use formats::Format;
 pub use node::{Additional, Bound, Kind, ListType, Node, Pattern};
+
+pub(crate) use decl::REQUEST_BYTES_MAX;
+pub(crate) use rules::Rules;
+pub(crate) use validate::{quoted, shown};
 
 use crate::status::Cause;
 
@@ -31,10 +36,21 @@ pub const CAUSES_MAX: usize = 100;
 /// Deepest nesting of an object that is walked; deeper parts are left as they are.
 pub const DEPTH_MAX: usize = 64;
 
+/// With one of these, rules are not evaluated: their types may not hold.
+const BLOCKING: &[&str] = &[
+    "FieldValueNotSupported",
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+];
+const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+
 /// A structural schema, compiled.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     root: Node,
+    rules: Option<rules::Rules>,
 }
 
 impl Compiled {
@@ -42,7 +58,20 @@ impl Compiled {
     pub fn new(schema: &Value) -> Self {
         let mut root = Node::compile(schema);
         root.embedded = true;
-        Self { root }
+        let rules = rules::compile(schema, &root);
+        Self { root, rules }
+    }
+
+    /// Compiles a part of a schema, which is no resource: its defaults are checked by it.
+    pub(crate) fn part(schema: &Value) -> Self {
+        let root = Node::compile(schema);
+        let rules = rules::compile(schema, &root);
+        Self { root, rules }
+    }
+
+    /// The rules, if there are any.
+    pub(crate) fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
     }
 
     /// The root of the schema.
@@ -72,6 +101,17 @@ impl Compiled {
             let tolerated = old.is_some_and(|old| !lists::duplicates(old, &self.root).is_empty());
             if !tolerated {
                 causes.extend(lists::duplicates(object, &self.root));
+            }
+        }
+        if let Some(rules) = &self.rules {
+            if causes.iter().any(|c| BLOCKING.contains(&c.reason)) {
+                causes.push(Cause::new(
+                    "FieldValueInvalid",
+                    validate::NOWHERE,
+                    format!("Invalid value: null: {UNCHECKED}"),
+                ));
+            } else {
+                causes.extend(rules::evaluate(object, old, rules, &self.root));
             }
         }
         causes.truncate(CAUSES_MAX);

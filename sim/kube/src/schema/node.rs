@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::Value;
 
-use super::{DEPTH_MAX, formats::Format, pattern};
+use sim_kube_cel::pattern;
+
+use super::{DEPTH_MAX, formats::Format};
 use crate::json;
 
 /// The JSON type a schema asks for.

@@ -177,3 +177,106 @@ fn numbers_are_printed_as_go_prints_them() {
         assert_eq!(super::validate::number(value), text);
     }
 }
+
+fn ruled(spec: Value) -> Compiled {
+    Compiled::new(&json!({"type": "object", "properties": {"spec": spec}}))
+}
+
+fn texts(causes: &[Cause]) -> Vec<String> {
+    causes.iter().map(|c| format!("{} {}: {}", c.reason, c.field, c.message)).collect()
+}
+
+#[test]
+fn rules_refuse_with_the_real_causes() {
+    let schema = ruled(json!({"type": "object", "properties": {
+            "min": {"type": "integer"}, "max": {"type": "integer"}, "a-b": {"type": "string", "maxLength": 9},
+            "port": {"x-kubernetes-int-or-string": true}, "when": {"type": "string", "format": "date-time"},
+            "tags": {"type": "object", "additionalProperties": {"type": "string", "x-kubernetes-validations": [{"rule": "self != 'no'"}]}}},
+        "x-kubernetes-validations": [
+            {"rule": "self.min <= self.max", "message": "min must not exceed max", "fieldPath": ".min"},
+            {"rule": "!has(self.max) || self.max < 100", "messageExpression": "'max is ' + string(self.max)", "reason": "FieldValueForbidden"},
+            {"rule": "!has(self.a__dash__b) || self.a__dash__b.startsWith('x')"},
+            {"rule": "!has(self.port) || type(self.port) != int || self.port > 0"},
+            {"rule": "!has(self.when) || self.when > timestamp('2020-01-01T00:00:00Z')"}]}));
+    for (spec, expected) in [
+        (json!({"min": 1, "max": 2, "a-b": "xy", "port": "http", "when": "2026-01-01T00:00:00Z"}), vec![]),
+        (
+            json!({"min": 3, "max": 2}),
+            vec!["FieldValueInvalid spec.min: Invalid value: \"object\": min must not exceed max"],
+        ),
+        (json!({"min": 3, "max": 200}), vec!["FieldValueForbidden spec: Forbidden: max is 200"]),
+        (
+            json!({"min": 1, "max": 2, "a-b": "y", "port": 0}),
+            vec![
+                "FieldValueInvalid spec: Invalid value: \"object\": failed rule: !has(self.a__dash__b) || self.a__dash__b.startsWith('x')",
+                "FieldValueInvalid spec: Invalid value: \"object\": failed rule: !has(self.port) || type(self.port) != int || self.port > 0",
+            ],
+        ),
+        (
+            json!({"max": 2}),
+            vec![
+                "FieldValueInvalid spec: Invalid value: \"object\": no such key: min evaluating rule: min must not exceed max",
+            ],
+        ),
+        (
+            json!({"min": 1, "max": 2, "tags": {"k": "no"}}),
+            vec!["FieldValueInvalid spec.tags[k]: Invalid value: \"string\": failed rule: self != 'no'"],
+        ),
+        (
+            json!({"min": "1", "max": 0}),
+            vec![
+                "FieldValueTypeInvalid spec.min: Invalid value: \"string\": spec.min in body must be of type integer: \"string\"",
+                "FieldValueInvalid <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+            ],
+        ),
+    ] {
+        assert_eq!(texts(&schema.validate(&json!({"spec": spec}), None)), expected, "{spec}");
+    }
+}
+
+#[test]
+fn transition_rules_run_on_updates_of_what_can_be_told_apart() {
+    let schema = ruled(json!({"type": "object", "properties": {
+        "size": {"type": "integer", "x-kubernetes-validations": [{"rule": "self >= oldSelf", "message": "may not shrink"}]},
+        "first": {"type": "integer", "x-kubernetes-validations": [{"rule": "oldSelf.hasValue() || self == 1", "optionalOldSelf": true, "message": "starts at 1"}]},
+        "items": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": {"type": "object",
+            "properties": {"k": {"type": "string"}, "v": {"type": "integer", "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "fixed"}]}}}}}}));
+    let old = json!({"spec": {"size": 3, "first": 5, "items": [{"k": "a", "v": 1}]}});
+    assert_eq!(
+        texts(&schema.validate(&old, None)),
+        ["FieldValueInvalid spec.first: Invalid value: \"integer\": starts at 1"]
+    );
+    let new = json!({"spec": {"size": 2, "first": 6, "items": [{"k": "b", "v": 9}, {"k": "a", "v": 2}]}});
+    assert_eq!(
+        texts(&schema.validate(&new, Some(&old))),
+        [
+            "FieldValueInvalid spec.size: Invalid value: \"integer\": may not shrink",
+            "FieldValueInvalid spec.items[1].v: Invalid value: \"integer\": fixed",
+        ]
+    );
+}
+
+#[test]
+fn a_rule_that_failed_before_is_tolerated_until_its_value_changes() {
+    let schema = ruled(
+        json!({"type": "object", "properties": {"a": {"type": "integer", "x-kubernetes-validations": [{"rule": "self > 5"}]}, "b": {"type": "integer"}}}),
+    );
+    let old = json!({"spec": {"a": 1, "b": 1}});
+    assert_eq!(schema.validate(&json!({"spec": {"a": 1, "b": 2}}), Some(&old)), []);
+    assert_eq!(schema.validate(&json!({"spec": {"a": 2, "b": 1}}), Some(&old)).len(), 1);
+}
+
+#[test]
+fn the_root_of_a_resource_shows_its_name_and_rules_have_a_budget() {
+    let schema = Compiled::new(
+        &json!({"type": "object", "properties": {"spec": {"type": "array", "items": {"type": "integer"}}},
+        "x-kubernetes-validations": [{"rule": "self.metadata.name.size() <= 5", "message": "name too long"},
+            {"rule": "self.spec.all(x, self.spec.all(y, x + y >= 0))"}]}),
+    );
+    let object =
+        |n: usize, name: &str| json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": name}, "spec": vec![1; n]});
+    assert_eq!(schema.validate(&object(3, "short"), None), []);
+    assert_eq!(schema.validate(&object(3, "longer"), None)[0].message, "Invalid value: \"object\": name too long");
+    let over = schema.validate(&object(1_000, "short"), None);
+    assert!(over[0].message.contains("'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule"), "{over:?}");
+}

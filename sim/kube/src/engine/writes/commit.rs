@@ -96,7 +96,7 @@ impl Engine {
             && target.subresource.is_empty()
             && rules::spec_differs(resource, live, object)
         {
-            object["status"] = rules::definition_status(object, &plan.now.rfc3339());
+            object["status"] = crate::definitions::status(object, Some(live), &plan.now.rfc3339());
         }
         Self::validate(resource, object, Some(&**live), &target.name)?;
         let fixed = rules::immutable(resource, live, object);

@@ -109,6 +109,9 @@ impl Engine {
             schema.default(object);
         } else if resource.built_in {
             json::strip_nulls(object);
+            if resource.kind == "CustomResourceDefinition" {
+                crate::definitions::default(object);
+            }
             defaults::apply(&resource.kind, object);
         }
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
