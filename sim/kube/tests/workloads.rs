@@ -75,15 +75,25 @@ fn a_daemon_set_has_one_pod_on_each_node_and_a_job_runs_to_its_end_or_gives_up()
             }
             json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": "default"}, "spec": spec})
         };
-        api.apply(job("good", "done", json!({"completions": 3, "parallelism": 2, "ttlSecondsAfterFinished": 600}))).expect("applies");
+        api.apply(job("good", "done", json!({"completions": 3, "parallelism": 2, "ttlSecondsAfterFinished": 600})))
+            .expect("applies");
         api.apply(job("bad", "fails", json!({"backoffLimit": 1}))).expect("applies");
         secs(60).await;
         let set = api.get("apps/v1", "DaemonSet", "default", "agent").expect("exists");
-        assert_eq!((&set["status"]["desiredNumberScheduled"], &set["status"]["numberAvailable"]), (&json!(3), &json!(3)), "{}", set["status"]);
+        assert_eq!(
+            (&set["status"]["desiredNumberScheduled"], &set["status"]["numberAvailable"]),
+            (&json!(3), &json!(3)),
+            "{}",
+            set["status"]
+        );
         let good = api.get("batch/v1", "Job", "default", "good").expect("exists")["status"].clone();
         assert_eq!((&good["succeeded"], &good["conditions"][1]["type"]), (&json!(3), &json!("Complete")), "{good}");
         let bad = api.get("batch/v1", "Job", "default", "bad").expect("exists")["status"].clone();
-        assert_eq!((&bad["failed"], &bad["conditions"][1]["reason"]), (&json!(2), &json!("BackoffLimitExceeded")), "{bad}");
+        assert_eq!(
+            (&bad["failed"], &bad["conditions"][1]["reason"]),
+            (&json!(2), &json!("BackoffLimitExceeded")),
+            "{bad}"
+        );
         assert_eq!(reasons(&cluster, "DaemonSet"), ["SuccessfulCreate"]);
         assert_eq!(reasons(&cluster, "Job"), ["BackoffLimitExceeded", "Completed", "SuccessfulCreate"]);
         secs(700).await;
@@ -108,12 +118,18 @@ fn a_node_whose_kubelet_dies_loses_its_pods_after_five_minutes_and_comes_back() 
         assert_eq!(ready("node-1"), "True");
         secs(14).await;
         assert_eq!((ready("node-1"), ready("node-0")), (json!("Unknown"), json!("True")));
-        let available = || api.get("apps/v1", "Deployment", "default", "web").expect("exists")["status"]["availableReplicas"].clone();
+        let available = || {
+            api.get("apps/v1", "Deployment", "default", "web").expect("exists")["status"]["availableReplicas"].clone()
+        };
         assert_eq!(available(), 2, "the pod of the lost node is not ready");
         secs(310).await;
         assert_eq!(available(), 3, "another pod took its place");
         let pods = api.list("v1", "Pod", "default").expect("lists");
-        assert_eq!(pods.iter().filter(|p| p["metadata"].get("deletionTimestamp").is_some()).count(), 1, "nobody confirms its end");
+        assert_eq!(
+            pods.iter().filter(|p| p["metadata"].get("deletionTimestamp").is_some()).count(),
+            1,
+            "nobody confirms its end"
+        );
         cluster.heal(lost);
         secs(60).await;
         assert_eq!(ready("node-1"), "True");
@@ -137,7 +153,11 @@ fn pods_crash_run_out_of_memory_are_evicted_and_wait_for_images_with_the_real_re
         let hungry = cluster.disturb(Outage::OutOfMemory { labels: labels.clone() });
         secs(60).await;
         let c = container();
-        assert_eq!((&c["lastState"]["terminated"]["reason"], &c["lastState"]["terminated"]["exitCode"]), (&json!("OOMKilled"), &json!(137)), "{c}");
+        assert_eq!(
+            (&c["lastState"]["terminated"]["reason"], &c["lastState"]["terminated"]["exitCode"]),
+            (&json!("OOMKilled"), &json!(137)),
+            "{c}"
+        );
         cluster.heal(hungry);
         secs(300).await;
         assert_eq!(container()["ready"], true);
@@ -146,13 +166,27 @@ fn pods_crash_run_out_of_memory_are_evicted_and_wait_for_images_with_the_real_re
         let pods = api.list("v1", "Pod", "default").expect("lists");
         let evicted = pods.iter().find(|p| p["status"]["phase"] == "Failed").expect("an evicted pod");
         assert_eq!(evicted["status"]["reason"], "Evicted");
-        assert!(evicted["status"]["message"].as_str().is_some_and(|m| m.starts_with("The node was low on resource: memory.")));
+        assert!(
+            evicted["status"]["message"]
+                .as_str()
+                .is_some_and(|m| m.starts_with("The node was low on resource: memory."))
+        );
         assert_eq!(container()["ready"], true, "another one took its place");
         let pulls = cluster.disturb(Outage::ImagePulls { image: "new*".into(), error: "not found".into() });
         api.apply(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "late", "namespace": "default"}, "spec": pod_spec("new:1")})).expect("applies");
         secs(5).await;
-        let waiting = || api.get("v1", "Pod", "default", "late").expect("exists")["status"]["containerStatuses"][0]["state"]["waiting"].clone();
-        assert_eq!((&waiting()["reason"], &waiting()["message"]), (&json!("ImagePullBackOff"), &json!("Back-off pulling image \"new:1\": ErrImagePull: failed to pull and unpack image \"new:1\": not found")));
+        let waiting = || {
+            api.get("v1", "Pod", "default", "late").expect("exists")["status"]["containerStatuses"][0]["state"]["waiting"].clone()
+        };
+        assert_eq!(
+            (&waiting()["reason"], &waiting()["message"]),
+            (
+                &json!("ImagePullBackOff"),
+                &json!(
+                    "Back-off pulling image \"new:1\": ErrImagePull: failed to pull and unpack image \"new:1\": not found"
+                )
+            )
+        );
         cluster.heal(pulls);
         secs(20).await;
         assert_eq!(api.get("v1", "Pod", "default", "late").expect("exists")["status"]["phase"], "Running");

@@ -79,7 +79,8 @@ pub fn daemon_set(engine: &Engine, set: &Object, now: Timestamp) -> Step {
     for node in engine.scan("nodes", None) {
         let here = by_node.remove(json::name(node)).unwrap_or_default();
         let (run, stay) = admits(node, &probe, set);
-        if !run && !(stay && !here.is_empty()) {
+        let kept = stay && !here.is_empty();
+        if !run && !kept {
             misplaced += usize::from(!here.is_empty());
             step.writes.extend(
                 here.iter().filter(|p| !json::deleting(p)).map(|p| Write::DeleteFor(set.clone(), (*p).clone())),
@@ -112,7 +113,9 @@ pub fn daemon_set(engine: &Engine, set: &Object, now: Timestamp) -> Step {
             Ok(()) => available += 1,
             Err(missing) => {
                 down += 1;
-                missing.into_iter().for_each(|m| step.look_again(m));
+                if let Some(missing) = missing {
+                    step.look_again(missing);
+                }
             }
         }
         if json::text(first, &["metadata", "labels", HASH]) == hash {
