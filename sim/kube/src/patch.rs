@@ -57,7 +57,8 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), Status> {
                 *slot = value;
             }
             "test" => {
-                if target.pointer(&path) != Some(&value()?) {
+                // Nothing is as good as null: by this kube-rs makes sure that there are no finalizers yet.
+                if target.pointer(&path).unwrap_or(&Value::Null) != &value()? {
                     return Err(refused(op, &path, "test failed"));
                 }
             }
@@ -268,6 +269,8 @@ mod tests {
         assert_eq!(v, json!({"a": [9, 2], "b": {}, "e": 1}));
         assert_eq!(json_patch(&mut v, &json!([{"op": "test", "path": "/e", "value": 2}])).unwrap_err().code, 422);
         assert_eq!(json_patch(&mut v, &json!([{"op": "remove", "path": "/nothing"}])).unwrap_err().code, 422);
+        json_patch(&mut v, &json!([{"op": "test", "path": "/nothing", "value": null}])).unwrap();
+        assert_eq!(json_patch(&mut v, &json!([{"op": "test", "path": "/nothing", "value": 1}])).unwrap_err().code, 422);
     }
 
     #[test]
