@@ -1,4 +1,4 @@
-//! `multigres-sim`: runs scenarios of a simulated world and judges their telemetry.
+//! `multigres-sim`: runs scenarios of a simulated world and judges their telemetry; or starts a world to try things in.
 //!
 //! Exit status: 0 everything held, 1 an expectation did not hold, 2 a scenario or the set-up is wrong.
 
@@ -7,6 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 mod commands;
+mod up;
 
 /// A world allocates and frees small things all the time, each world on a thread of its own.
 #[global_allocator]
@@ -41,6 +42,8 @@ enum Command {
     Schema,
     /// Run one scenario and write what Prometheus scraped in it as another tool's input.
     Export(ExportArgs),
+    /// Start a world on loopback, for kubectl, a browser or an operator of one's own, until Ctrl-C.
+    Up(up::UpArgs),
     /// Judge the PromQL engine by test files in Prometheus's own format.
     #[command(subcommand)]
     Promql(Promql),
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
         Command::Schema => commands::list::schema(),
         Command::Export(args) => commands::export::export(&args),
         Command::Promql(Promql::Test { paths }) => commands::promql::test(&paths),
+        Command::Up(args) => up::up(&args),
     };
     match ended {
         Ok(code) => ExitCode::from(code),

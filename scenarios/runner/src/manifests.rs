@@ -72,6 +72,19 @@ impl Manifests {
         Ok(Self { deployed, files })
     }
 
+    /// What a cluster gets before anything is applied by a user: the operator (its Deployment if `operator`) and, if
+    /// `stack`, the telemetry stack.
+    pub fn deployed(project: &Project, operator: bool, stack: bool) -> Result<Vec<Value>, ProjectError> {
+        let mut objects = Vec::new();
+        for folder in OPERATOR_FOLDERS.iter().chain(STACK_FOLDERS.iter().filter(|_| stack)) {
+            objects.extend(project.objects(folder.as_ref())?);
+        }
+        if !operator {
+            objects.retain(|object| operator_container(object).is_none());
+        }
+        Ok(objects)
+    }
+
     /// The objects of a source, in order.
     pub fn of(&self, scenario_file: &str, source: &Source) -> Vec<Value> {
         match source {

@@ -140,7 +140,7 @@ impl Project {
     }
 
     /// The objects of one file, or of all files at or below a folder in the order of their names.
-    pub(crate) fn objects(&self, path: &Path) -> Result<Vec<Value>, ProjectError> {
+    pub fn objects(&self, path: &Path) -> Result<Vec<Value>, ProjectError> {
         let whole = self.root.join(path);
         let mut files = Vec::new();
         if whole.is_file() {

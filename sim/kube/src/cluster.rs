@@ -7,7 +7,7 @@ use std::{
 };
 
 use sim_clock::now;
-use sim_net::{NameTarget, Network, ServicePort};
+use sim_net::{Host, NameTarget, Network, ServicePort};
 
 use crate::{
     engine::{DeleteQuery, Object, Target, WriteOptions},
@@ -47,6 +47,7 @@ impl Default for KubeOptions {
 #[derive(Clone)]
 pub struct Cluster {
     api: ApiServer,
+    host: Host,
     kubelet: Arc<Shared>,
 }
 
@@ -104,12 +105,17 @@ impl Cluster {
             outages,
         ));
         sim_clock::spawn("kubelet", kubelet::run(kubelet.clone()));
-        Ok(Self { api, kubelet })
+        Ok(Self { api, host, kubelet })
     }
 
     /// The API server, without the network in between: for the world's own set-up and for looking.
     pub fn api(&self) -> &ApiServer {
         &self.api
+    }
+
+    /// The API server's host, for further ports of it.
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     /// What the containers wrote, for `pods/log`.

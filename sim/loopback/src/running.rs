@@ -67,13 +67,16 @@ where
 
 impl<T> Running<T> {
     /// What the program handed over when it was up.
+    ///
+    /// # Panics
+    /// After [`Running::take_told`].
     pub fn told(&self) -> &T {
-        self.told.as_ref().expect("only into_told takes it, and the value with it")
+        self.told.as_ref().expect("take_told has not been called")
     }
 
-    /// The same as a value; the world ends.
-    pub fn into_told(mut self) -> T {
-        self.told.take().expect("nobody else takes it")
+    /// The same as a value, the first time.
+    pub fn take_told(&mut self) -> Option<T> {
+        self.told.take()
     }
 
     /// Whether the world's program still runs.

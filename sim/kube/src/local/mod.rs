@@ -15,6 +15,8 @@
 //! # Ok::<(), sim_kube::local::Error>(())
 //! ```
 
+mod door;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
@@ -27,6 +29,8 @@ use crate::{
     kubelet::{ContainerRuntime, ContainerStart, Exit},
 };
 
+pub use door::{SECURE_PORT, User, publish};
+
 /// Why a cluster cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,6 +40,9 @@ pub enum Error {
     /// The cluster's own objects or the manifests.
     #[error(transparent)]
     Cluster(#[from] crate::Error),
+    /// A certificate.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
 }
 
 /// What a local cluster is made of.
@@ -105,7 +112,7 @@ pub struct Local {
 pub fn start(options: Options) -> Result<Local, Error> {
     let world =
         WorldOptions { epoch: options.epoch.unwrap_or_else(sim_clock::now), ..WorldOptions::seeded(options.seed) };
-    let world = sim_loopback::start(world.paced(options.speed), move |life| async move {
+    let mut world = sim_loopback::start(world.paced(options.speed), move |life| async move {
         // The cluster lives as long as this program.
         let (_cluster, up) = match bring_up(options).await {
             Ok((cluster, address)) => (Some(cluster), Ok(address)),
@@ -113,10 +120,8 @@ pub fn start(options: Options) -> Result<Local, Error> {
         };
         life.up(up).until_stopped().await;
     })?;
-    match world.told() {
-        Ok(address) => Ok(Local { address: *address, world }),
-        Err(_) => Err(world.into_told().expect_err("looked at just now")),
-    }
+    let told = world.take_told().ok_or(sim_loopback::Error::EndedEarly)?;
+    told.map(|address| Local { address, world })
 }
 
 async fn bring_up(options: Options) -> Result<(Cluster, SocketAddr), Error> {
