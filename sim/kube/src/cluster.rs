@@ -104,6 +104,7 @@ impl Cluster {
             options.kubelet_events,
             outages,
         ));
+        api.connect_logs(kubelet.logs.clone());
         sim_clock::spawn("kubelet", kubelet::run(kubelet.clone()));
         Ok(Self { api, host, kubelet })
     }

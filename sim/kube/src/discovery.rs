@@ -1,8 +1,9 @@
 //! Discovery documents and `/version`.
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::resources::{Registry, api_version};
+use crate::resources::{Registry, ResourceType, Subresource, api_version};
 
 /// The Kubernetes version this server speaks as: that of its built-in kinds.
 pub const VERSION: &str = sim_kube_schemas::VERSION;
@@ -74,23 +75,126 @@ pub fn group(registry: &Registry, name: &str) -> Option<Value> {
     Some(group)
 }
 
+/// The group of aggregated discovery.
+pub const AGGREGATED_GROUP: &str = "apidiscovery.k8s.io";
+const PART_VERBS: &[&str] = &["get", "patch", "update"];
+
+/// The subresources of a resource that this server answers (others answer 501, and are not announced).
+fn parts(r: &ResourceType) -> Vec<Subresource> {
+    let mut parts: Vec<Subresource> = r.subresources.iter().filter(|s| served(r, s.name)).copied().collect();
+    if r.status {
+        // Group and version of the resource itself are left out of lists, so they are left open here.
+        parts.push(Subresource { name: "status", kind: "", group: "", version: "", verbs: PART_VERBS });
+    }
+    parts.sort_by_key(|p| p.name);
+    parts
+}
+
+/// True for a subresource that has a handler.
+pub(crate) fn served(r: &ResourceType, subresource: &str) -> bool {
+    match subresource {
+        "log" | "eviction" => &*r.table == "pods",
+        "scale" => matches!(&*r.table, "deployments.apps" | "statefulsets.apps" | "replicasets.apps"),
+        _ => false,
+    }
+}
+
+/// Group, version and kind that a subresource takes or gives.
+fn part_kind<'a>(r: &'a ResourceType, part: &'a Subresource) -> (&'a str, &'a str, &'a str) {
+    if part.kind.is_empty() { (&r.group, &r.version, &r.kind) } else { (part.group, part.version, part.kind) }
+}
+
+/// The hash by which clients see whether two groups share a resource's storage: of the kind under which it is stored.
+fn storage_version_hash(r: &ResourceType) -> String {
+    let (group, version) = r.storage_api_version.rsplit_once('/').unwrap_or(("", &r.storage_api_version));
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{group}/{version}/{}", r.kind).as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
+}
+
 /// `/api/v1` and `/apis/<group>/<version>`.
 pub fn resources(registry: &Registry, group: &str, version: &str) -> Value {
     let mut list = Vec::new();
     for r in registry.groups().get(group).and_then(|v| v.get(version)).into_iter().flat_map(|plurals| plurals.values())
     {
-        let mut entry = json!({"name": r.plural, "singularName": r.singular, "namespaced": r.namespaced, "kind": r.kind,
-            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]});
+        let mut entry = json!({"name": r.plural, "singularName": r.singular, "namespaced": r.namespaced, "kind": r.kind, "verbs": r.verbs});
         if !r.short_names.is_empty() {
             entry["shortNames"] = r.short_names.clone().into();
         }
         if !r.categories.is_empty() {
             entry["categories"] = r.categories.clone().into();
         }
+        entry["storageVersionHash"] = storage_version_hash(r).into();
         list.push(entry);
-        if r.status {
-            list.push(json!({"name": format!("{}/status", r.plural), "singularName": "", "namespaced": r.namespaced, "kind": r.kind, "verbs": ["get", "patch", "update"]}));
+        for part in parts(r) {
+            let mut entry =
+                json!({"name": format!("{}/{}", r.plural, part.name), "singularName": "", "namespaced": r.namespaced});
+            let (group, version, kind) = part_kind(r, &part);
+            if (group, version) != (&r.group, &r.version) {
+                entry["group"] = group.into();
+                entry["version"] = version.into();
+            }
+            entry["kind"] = kind.into();
+            entry["verbs"] = json!(part.verbs);
+            list.push(entry);
         }
     }
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version), "resources": list})
+}
+
+/// `/`: the paths there are.
+pub fn paths(registry: &Registry) -> Value {
+    let mut paths = vec!["/api".to_owned(), "/api/v1".into(), "/apis".into()];
+    for (group, versions) in registry.groups().iter().filter(|(g, _)| !g.is_empty()) {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions.keys().map(|v| format!("/apis/{group}/{v}")));
+    }
+    paths.extend(["/healthz", "/livez", "/readyz", "/version"].map(str::to_owned));
+    paths.sort();
+    json!({"paths": paths})
+}
+
+/// Aggregated discovery (`APIGroupDiscoveryList`): of `/api` (`core`) or `/apis`, in version `v2` or `v2beta1`.
+pub fn aggregated(registry: &Registry, core: bool, version: &str) -> Value {
+    let groups = registry.groups().iter().filter(|(name, _)| name.is_empty() == core);
+    let items: Vec<Value> = groups
+        .map(|(name, versions)| {
+            let versions: Vec<Value> = versions
+                .iter()
+                .rev()
+                .map(|(version, plurals)| {
+                    let resources: Vec<Value> = plurals.values().map(|r| aggregated_resource(r)).collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            let mut metadata = json!({"creationTimestamp": null});
+            if !core {
+                metadata["name"] = name.as_str().into();
+            }
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("{AGGREGATED_GROUP}/{version}"), "metadata": {}, "items": items})
+}
+
+fn aggregated_resource(r: &ResourceType) -> Value {
+    let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let mut entry = json!({"resource": r.plural, "responseKind": kind(&r.group, &r.version, &r.kind),
+        "scope": if r.namespaced { "Namespaced" } else { "Cluster" }, "singularResource": r.singular, "verbs": r.verbs});
+    if !r.short_names.is_empty() {
+        entry["shortNames"] = r.short_names.clone().into();
+    }
+    if !r.categories.is_empty() {
+        entry["categories"] = r.categories.clone().into();
+    }
+    let parts: Vec<Value> = parts(r)
+        .iter()
+        .map(|p| {
+            let (group, version, name) = part_kind(r, p);
+            json!({"subresource": p.name, "responseKind": kind(group, version, name), "verbs": p.verbs})
+        })
+        .collect();
+    if !parts.is_empty() {
+        entry["subresources"] = parts.into();
+    }
+    entry
 }

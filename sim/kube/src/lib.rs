@@ -9,7 +9,7 @@
 //! | [`ApiServer`] | the engine behind a lock, with watchers and fault rules |
 //! | [`access`] | users, tokens, roles: who asks, and may they |
 //! | [`tls`] | a certificate authority, kubeconfigs, serving over TLS |
-//! | [`wire`], [`discovery`] | HTTP around it |
+//! | [`wire`], [`discovery`], [`tables`], [`protobuf`] | HTTP around it |
 //! | [`workloads`] | controllers as steps: Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, Service, claims, disruption budgets, node lifecycle, garbage collection; the scheduler |
 //! | [`ContainerLogs`], [`Outage`] | what containers wrote; what is wrong with nodes, pods and the control plane |
 //! | [`Cluster`], [`ContainerRuntime`] | kubelets that start containers as processes of the world |
@@ -27,17 +27,21 @@
 //! ```
 //!
 //! **Not done, and said so with 501:** OpenAPI, groups and kinds outside the table of [`resources`], subresources other
-//! than `status` (and `scale` of the built-in workloads), apply on `scale`, the old `/watch/` paths.
+//! than `status`, `pods/log` and `pods/eviction` (and `scale` of the built-in workloads), apply on `scale`.
 //!
 //! **Not done in admission:** `matchConditions` of webhooks are refused with 501 when a configuration is stored;
 //! webhooks are not asked about `scale`, `CONNECT`, and what the cluster's own controllers write; LimitRanger and
 //! ResourceQuota are not there.
 //!
+//! **Not done on the wire:** protobuf is read, not written (406 if a client takes nothing else); `exact` and
+//! `NotOlderThan` lists are checked but answered from the newest revision; no bookmark just before a watch's time-out;
+//! descriptions of table columns are short texts of our own.
+//!
 //! **Not done, without an answer of its own:** CRDs whose names are taken by another are accepted, defaults of a schema
 //! that changed are not filled in on reads, `scale` and `selectableFields` of custom resources are checked in their
 //! definition but not served; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; unknown
 //! fields of built-in kinds are neither pruned nor reported; quantities are not normalised; `exec` and `grpc` probes
-//! fail with a text that says so; tables and `PartialObjectMetadata` answer 406.
+//! fail with a text that says so.
 //!
 //! **Not done among the controllers:** CronJob, HorizontalPodAutoscaler, PersistentVolume objects (claims are bound to a
 //! name), protection finalizers, node leases (a working kubelet renews without a write), node pressure conditions,
@@ -59,12 +63,14 @@ pub mod local;
 pub mod manifests;
 mod outages;
 pub mod patch;
+pub mod protobuf;
 pub mod resources;
 pub mod schema;
 pub mod selectors;
 mod server;
 pub mod ssa;
 mod status;
+pub mod tables;
 pub mod tls;
 pub mod wire;
 pub mod workloads;

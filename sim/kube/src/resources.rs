@@ -47,6 +47,8 @@ pub struct ResourceType {
     pub storage_api_version: String,
     /// Field selector paths beyond name and namespace.
     pub fields: Vec<&'static str>,
+    /// `additionalPrinterColumns` of a custom resource's version.
+    pub printer_columns: Vec<Value>,
     /// Verbs of the main resource, as discovery lists them, sorted.
     pub verbs: &'static [&'static str],
     /// Subresources of a built-in kind other than `status`.
@@ -213,6 +215,7 @@ impl Registry {
                 verbs: kinds::ALL_VERBS,
                 subresources: &[],
                 structure: OnceLock::new(),
+                printer_columns: json::list(version, &["additionalPrinterColumns"]).to_vec(),
             });
         }
     }

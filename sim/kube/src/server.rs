@@ -7,12 +7,13 @@ use std::{
 };
 
 use serde_json::Value;
-use sim_clock::now;
+use sim_clock::{Chance, now};
 
 use crate::{
     access::Access,
     engine::{Change, Engine, Event, Object, Target, WriteOptions, Written},
     json,
+    kubelet::ContainerLogs,
     resources::ResourceType,
     selectors::{FieldSelector, LabelSelector},
     status::Status,
@@ -63,6 +64,8 @@ struct Inner {
     faults: Mutex<(u64, Vec<(u64, FaultRule)>)>,
     webhook_host: Mutex<Option<sim_net::Host>>,
     access: Access,
+    logs: Mutex<Option<ContainerLogs>>,
+    audit: Mutex<Chance>,
 }
 
 /// A handle of the API server; clones share it.
@@ -90,6 +93,8 @@ impl ApiServer {
             faults: Mutex::default(),
             webhook_host: Mutex::default(),
             access: Access::new(),
+            logs: Mutex::default(),
+            audit: Mutex::new(sim_clock::seeded("kube/audit")),
         }))
     }
 
@@ -111,6 +116,21 @@ impl ApiServer {
 
     pub(crate) fn access(&self) -> &Access {
         &self.0.access
+    }
+
+    /// Serves `pods/log` from these logs: the kubelets'.
+    pub fn connect_logs(&self, logs: ContainerLogs) {
+        *self.0.logs.lock().unwrap_or_else(PoisonError::into_inner) = Some(logs);
+    }
+
+    /// The logs of the kubelets, if there are any.
+    pub fn logs(&self) -> Option<ContainerLogs> {
+        self.0.logs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A fresh id of a request, for its `Audit-Id`.
+    pub(crate) fn audit_id(&self) -> String {
+        self.0.audit.lock().unwrap_or_else(PoisonError::into_inner).uuid()
     }
 
     /// Server-side apply by the field manager `kubectl`, forced, as `kubectl apply --server-side --force-conflicts`.

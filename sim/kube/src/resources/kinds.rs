@@ -117,6 +117,7 @@ impl BuiltIn {
             fields: self.fields.to_vec(),
             verbs: self.verbs,
             subresources: self.subresources,
+            printer_columns: Vec::new(),
             structure: std::sync::OnceLock::new(),
         }
     }

@@ -1,10 +1,15 @@
 //! What is no resource: discovery, version, health.
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use sim_net::http::{Body, full};
+use http::{Method, Response, StatusCode};
+use serde_json::json;
+use sim_net::http::Body;
 
-use super::{RequestContext, respond::reply, route::Document};
+use super::{
+    RequestContext,
+    negotiate::{self, Output, accepted_version},
+    respond,
+    route::Document,
+};
 use crate::{discovery, server::ApiServer, status::Status};
 
 /// Answers a request for a document.
@@ -13,18 +18,68 @@ use crate::{discovery, server::ApiServer, status::Status};
 /// 404 for a group that nobody serves.
 pub(super) fn answer(
     server: &ApiServer,
-    _context: &RequestContext,
+    context: &RequestContext,
     document: Document,
 ) -> Result<Response<Body>, Status> {
+    if !matches!(context.method, Method::GET | Method::HEAD) {
+        let mut status =
+            Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+        status.details = Some(Box::new(json!({})));
+        return Err(status);
+    }
     let engine = server.engine();
     let registry = engine.registry();
     let value = match document {
-        Document::Health => return Ok(Response::new(full("ok"))),
+        Document::Root => discovery::paths(registry),
+        Document::Health(which, check) => return Ok(health(context, which, &check)),
         Document::Version => discovery::version(),
-        Document::CoreVersions => discovery::core_versions(),
-        Document::Groups => discovery::groups(registry),
+        Document::CoreVersions | Document::Groups => {
+            let core = matches!(document, Document::CoreVersions);
+            let header = context.header("accept");
+            let kind = "APIGroupDiscoveryList";
+            if let Some(version) = accepted_version(header, kind, discovery::AGGREGATED_GROUP, &["v2", "v2beta1"]) {
+                let value = discovery::aggregated(registry, core, version);
+                let content_type = format!("application/json;g={};v={version};as={kind}", discovery::AGGREGATED_GROUP);
+                let mut response = respond::typed(StatusCode::OK, &content_type, value.to_string().into(), &[]);
+                response.headers_mut().insert("vary", http::HeaderValue::from_static("Accept"));
+                return Ok(response);
+            }
+            if core { discovery::core_versions() } else { discovery::groups(registry) }
+        }
         Document::Group(group) => discovery::group(registry, &group).ok_or_else(Status::no_such_resource)?,
         Document::Resources(group, version) => discovery::resources(registry, &group, &version),
     };
-    Ok(reply(StatusCode::OK, Bytes::from(value.to_string()), &[]))
+    let output = Output { pretty: negotiate::pretty(context), ..Output::default() };
+    Ok(respond::value(context, output, StatusCode::OK, &value))
+}
+
+/// The checks of `/healthz`; `/livez` and `/readyz` have most of them.
+const CHECKS: &[&str] = &[
+    "ping",
+    "log",
+    "etcd",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/rbac/bootstrap-roles",
+    "autoregister-completion",
+];
+
+fn health(context: &RequestContext, which: &str, check: &str) -> Response<Body> {
+    if !check.is_empty() {
+        return if CHECKS.contains(&check) {
+            respond::plain(StatusCode::OK, "ok")
+        } else {
+            respond::plain(StatusCode::NOT_FOUND, "404 page not found\n")
+        };
+    }
+    if !context.params.has("verbose") {
+        return respond::plain(StatusCode::OK, "ok");
+    }
+    let excluded = context.params.all("exclude");
+    let mut text = String::new();
+    for check in CHECKS {
+        let how = if excluded.iter().any(|e| e == check) { "excluded: ok" } else { "ok" };
+        text.push_str(&format!("[+]{check} {how}\n"));
+    }
+    respond::plain(StatusCode::OK, format!("{text}{which} check passed\n"))
 }

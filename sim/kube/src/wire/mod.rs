@@ -8,13 +8,16 @@
 //! | `route` | paths: what is asked for, and what serves it |
 //! | `params` | query parameters |
 //! | `negotiate` | media types of bodies and answers |
-//! | `read`, `watch`, `write`, `scale` | the verbs |
+//! | `read`, `watch`, `write` | the verbs |
+//! | `scale`, `log`, `eviction` | subresources |
 //! | `documents` | everything that is not a resource: discovery, version, health |
 //! | `respond` | answers |
 
 mod access;
 mod context;
 mod documents;
+mod eviction;
+mod log;
 mod negotiate;
 mod params;
 mod read;
@@ -23,6 +26,7 @@ mod route;
 mod scale;
 mod watch;
 mod write;
+mod yaml;
 
 use std::sync::Arc;
 
@@ -44,10 +48,16 @@ use route::Route;
 
 /// Answers one request.
 pub async fn handle(server: ApiServer, request: Request<Bytes>) -> Response<Body> {
-    match answer(&server, request).await {
+    let audit = request.headers().get("audit-id").cloned();
+    let mut response = match answer(&server, request).await {
         Ok(response) => response,
         Err(status) => respond::refuse(&status),
+    };
+    let audit = audit.or_else(|| http::HeaderValue::from_str(&server.audit_id()).ok());
+    if let Some(audit) = audit {
+        response.headers_mut().insert("audit-id", audit);
     }
+    response
 }
 
 /// The handler chain, in the order of the real server's: request information, authentication, (faults,) authorisation,
@@ -63,6 +73,7 @@ async fn answer(server: &ApiServer, request: Request<Bytes>) -> Result<Response<
         return Ok(fault_after(server, &context, response).await);
     }
     let response = match route::resolve(server, &context)? {
+        Route::NotFound => respond::plain(http::StatusCode::NOT_FOUND, "404 page not found\n"),
         Route::Document(document) => documents::answer(server, &context, document)?,
         Route::Resource(target) => serve_resource(server, &context, &target).await?,
     };
@@ -105,17 +116,20 @@ async fn serve_resource(
     context: &RequestContext,
     target: &crate::engine::Target,
 ) -> Result<Response<Body>, Status> {
-    negotiate::accept(context)?;
-    if target.subresource == "scale" {
-        return scale::answer(server, context, target);
+    let output = if target.subresource == "log" { negotiate::Output::default() } else { negotiate::output(context)? };
+    match target.subresource.as_str() {
+        "scale" => return scale::answer(server, context, target, output),
+        "log" => return log::answer(server, context, target),
+        "eviction" => return eviction::answer(server, context, target).await,
+        _ => {}
     }
     match context.info.verb {
-        "get" => read::get(server, target),
-        "list" => read::list(server, context, target),
-        "watch" => watch::watch(server, context, target),
+        "get" => read::get(server, context, target, output),
+        "list" => read::list(server, context, target, output),
+        "watch" => watch::watch(server, context, target, output),
         _ => {
             let operation = write::decode(context, target)?;
-            write::commit(server, context, target, operation).await
+            write::commit(server, context, target, output, operation).await
         }
     }
 }
@@ -129,3 +143,6 @@ pub async fn serve(listener: sim_net::Listener, server: ApiServer) {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests;

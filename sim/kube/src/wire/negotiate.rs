@@ -4,21 +4,144 @@ use http::Method;
 use serde_json::Value;
 
 use super::RequestContext;
-use crate::{engine::PatchKind, status::Status};
+use crate::{engine::PatchKind, protobuf, status::Status};
 
-/// The media type of every answer.
+/// The media type of most answers.
 pub(super) const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// Most clauses of an `Accept` header that are looked at.
+const CLAUSES_MAX: usize = 32;
+/// Media types of bodies, as a refusal lists them.
+const BODY_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
-/// 406 unless plain JSON will do.
-pub(super) fn accept(context: &RequestContext) -> Result<(), Status> {
-    let accept = context.header("accept");
-    let plain =
-        accept.is_empty() || accept.split(',').any(|a| !a.contains("as=") && (a.contains(JSON) || a.contains("*/*")));
-    if plain {
-        Ok(())
-    } else {
-        Err(Status::new(406, "NotAcceptable", "only the following media types are accepted: application/json"))
+/// What objects are turned into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Nothing else.
+    #[default]
+    Whole,
+    /// `Table`.
+    Table,
+    /// `PartialObjectMetadata`.
+    Partial,
+    /// `PartialObjectMetadataList`.
+    PartialList,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Output {
+    /// What objects become.
+    pub form: Form,
+    /// YAML rather than JSON.
+    pub yaml: bool,
+    /// Indented.
+    pub pretty: bool,
+}
+
+struct Clause<'a> {
+    media_type: &'a str,
+    params: Vec<(&'a str, &'a str)>,
+}
+
+/// The clauses of an `Accept` header, the most wanted first.
+fn clauses(header: &str) -> Vec<Clause<'_>> {
+    let mut all: Vec<(f64, Clause<'_>)> = header
+        .split(',')
+        .take(CLAUSES_MAX)
+        .map(|clause| {
+            let mut parts = clause.split(';').map(str::trim);
+            let media_type = parts.next().unwrap_or("");
+            let params: Vec<(&str, &str)> = parts.filter_map(|p| p.split_once('=')).collect();
+            let quality = params.iter().find(|(k, _)| *k == "q").and_then(|(_, v)| v.parse().ok()).unwrap_or(1.0);
+            (quality, Clause { media_type, params })
+        })
+        .filter(|(quality, clause)| *quality > 0.0 && !clause.media_type.is_empty())
+        .collect();
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    all.into_iter().map(|(_, clause)| clause).collect()
+}
+
+/// What an `as=…;g=meta.k8s.io;v=v1` asks for; `None` if it is nothing that is known.
+fn form(clause: &Clause<'_>) -> Option<Form> {
+    let param = |key: &str| clause.params.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
+    let Some(kind) = param("as") else {
+        return (param("g").is_none() && param("v").is_none()).then_some(Form::Whole);
+    };
+    if param("g") != Some("meta.k8s.io") || !matches!(param("v"), Some("v1" | "v1beta1")) {
+        return None;
     }
+    match kind {
+        "Table" => Some(Form::Table),
+        "PartialObjectMetadata" => Some(Form::Partial),
+        "PartialObjectMetadataList" => Some(Form::PartialList),
+        _ => None,
+    }
+}
+
+/// How the answer is to be written.
+///
+/// # Errors
+/// 406 if nothing that the client accepts is served: protobuf is read but not written.
+pub(super) fn output(context: &RequestContext) -> Result<Output, Status> {
+    let watch = context.info.verb == "watch";
+    let pretty = pretty(context);
+    let header = context.header("accept");
+    if header.is_empty() {
+        return Ok(Output { pretty, ..Output::default() });
+    }
+    for clause in clauses(header) {
+        let yaml = match clause.media_type {
+            JSON | "application/*" | "*/*" => false,
+            YAML if !watch => true,
+            _ => continue,
+        };
+        let stream = clause.params.iter().find(|(k, _)| *k == "stream").map(|(_, v)| *v);
+        if stream.is_some_and(|s| !s.is_empty() && s != "watch") {
+            continue;
+        }
+        if let Some(form) = form(&clause) {
+            return Ok(Output { form, yaml, pretty });
+        }
+    }
+    let known = if watch { "application/json;stream=watch" } else { "application/json, application/yaml" };
+    Err(not_acceptable(format!("only the following media types are accepted: {known}")))
+}
+
+/// 406.
+pub(super) fn not_acceptable(message: impl Into<String>) -> Status {
+    Status::new(406, "NotAcceptable", message)
+}
+
+/// Asked for, or a person's client.
+pub(super) fn pretty(context: &RequestContext) -> bool {
+    match context.params.get("pretty") {
+        "" => ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| context.header("user-agent").starts_with(agent)),
+        given => matches!(given, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+    }
+}
+
+/// The best of some `as=` kinds of a group and its versions that an `Accept` header names before plain JSON.
+pub(super) fn accepted_version(
+    header: &str,
+    kind: &str,
+    group: &str,
+    versions: &[&'static str],
+) -> Option<&'static str> {
+    for clause in clauses(header) {
+        let param = |key: &str| clause.params.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
+        match param("as") {
+            Some(asked) if asked == kind && param("g") == Some(group) && clause.media_type == JSON => {
+                if let Some(version) = versions.iter().find(|v| param("v") == Some(v)) {
+                    return Some(version);
+                }
+            }
+            None if matches!(clause.media_type, JSON | "*/*") => return None,
+            _ => {}
+        }
+    }
+    None
 }
 
 fn content_type(context: &RequestContext) -> &str {
@@ -42,14 +165,21 @@ pub(super) fn patch_kind(context: &RequestContext) -> Result<PatchKind, Status> 
         "application/json-patch+json" => PatchKind::Json,
         "application/merge-patch+json" => PatchKind::Merge,
         "application/strategic-merge-patch+json" => PatchKind::Strategic,
-        "application/apply-patch+yaml" | "application/apply-patch+json" => PatchKind::Apply,
-        other => {
-            return Err(Status::unsupported_media_type(
-                other,
+        "application/apply-patch+yaml" => PatchKind::Apply,
+        _ => {
+            return Err(unknown_format(
                 "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
             ));
         }
     })
+}
+
+fn unknown_format(known: &str) -> Status {
+    Status::new(
+        415,
+        "UnsupportedMediaType",
+        format!("the body of the request was in an unknown format - accepted media types include: {known}"),
+    )
 }
 
 /// The body as a value.
@@ -59,15 +189,73 @@ pub(super) fn patch_kind(context: &RequestContext) -> Result<PatchKind, Status> 
 pub(super) fn body(context: &RequestContext) -> Result<Value, Status> {
     let bytes = &context.body;
     match content_type(context) {
-        "application/yaml" | "application/apply-patch+yaml" if bytes.first() != Some(&b'{') => {
+        YAML | "application/apply-patch+yaml" if bytes.first() != Some(&b'{') => {
             let text = std::str::from_utf8(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
             serde_saphyr::from_str(text).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
         }
-        "application/vnd.kubernetes.protobuf" => Err(Status::unsupported_media_type(
-            "application/vnd.kubernetes.protobuf",
-            "application/json, application/yaml",
-        )),
-        _ => serde_json::from_slice(bytes)
-            .map_err(|e| Status::bad_request(format!("unable to decode the body of the request as JSON: {e}"))),
+        PROTOBUF => protobuf::decode(bytes).map_err(|e| Status::bad_request(e.to_string())),
+        JSON
+        | YAML
+        | "application/apply-patch+yaml"
+        | "application/json-patch+json"
+        | "application/merge-patch+json"
+        | "application/strategic-merge-patch+json" => json_body(bytes),
+        _ => Err(unknown_format(BODY_TYPES)),
+    }
+}
+
+fn json_body(bytes: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let text = if bytes.is_empty() || error.is_eof() {
+            "unexpected end of JSON input".to_owned()
+        } else {
+            // Go tells the character, serde_json the place.
+            let column = error.column().saturating_sub(1);
+            let line = bytes.split(|b| *b == b'\n').nth(error.line().saturating_sub(1)).unwrap_or(b"");
+            let found = line.get(column).map_or(' ', |b| char::from(*b));
+            format!("invalid character {found:?} looking for beginning of value")
+        };
+        Status::bad_request(format!("couldn't get version/kind; json parse error: {text}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::Request;
+
+    fn asked(accept: &str, path: &str) -> Result<Output, Status> {
+        let request = Request::get(path).header("accept", accept).body(Bytes::new()).unwrap();
+        output(&RequestContext::new(request).unwrap())
+    }
+
+    #[test]
+    fn the_first_acceptable_clause_of_the_highest_quality_wins() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        for (accept, form, yaml) in [
+            (table, Form::Table, false),
+            ("application/json;as=Nothing;v=v1;g=meta.k8s.io,application/json", Form::Whole, false),
+            ("application/json;as=Table;v=v9;g=meta.k8s.io,*/*", Form::Whole, false),
+            ("application/json;q=0.5,application/yaml", Form::Whole, true),
+            ("application/vnd.kubernetes.protobuf,application/json", Form::Whole, false),
+            ("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Form::PartialList, false),
+        ] {
+            let found = asked(accept, "/api/v1/pods").unwrap();
+            assert_eq!((found.form, found.yaml), (form, yaml), "{accept}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_served_is_not_acceptable() {
+        for accept in ["text/html", "application/vnd.kubernetes.protobuf", "application/json;q=0"] {
+            let status = asked(accept, "/api/v1/pods").unwrap_err();
+            assert_eq!(
+                status.message,
+                "only the following media types are accepted: application/json, application/yaml"
+            );
+        }
+        let status = asked("application/yaml", "/api/v1/pods?watch=1").unwrap_err();
+        assert_eq!(status.message, "only the following media types are accepted: application/json;stream=watch");
     }
 }

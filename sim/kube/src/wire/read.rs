@@ -3,15 +3,12 @@
 use http::{Response, StatusCode};
 use sim_net::http::Body;
 
-use super::{
-    RequestContext,
-    respond::{list_body, reply},
-};
+use super::{RequestContext, negotiate::Output, respond};
 use crate::{
     engine::{ListQuery, Target},
     selectors::{FieldSelector, LabelSelector},
     server::ApiServer,
-    status::Status,
+    status::{About, Cause, Status},
 };
 
 /// Label and field selector of a request.
@@ -29,14 +26,60 @@ pub(super) fn selectors(context: &RequestContext, target: &Target) -> Result<(La
     Ok((labels, fields))
 }
 
+/// 422 of the options of a list or a watch.
+pub(super) fn list_options(cause: &Cause) -> Status {
+    let about = About { group: "meta.k8s.io", plural: "", kind: "ListOptions" };
+    Status::invalid(about, "", std::slice::from_ref(cause))
+}
+
+fn forbidden(why: &str) -> Status {
+    list_options(&Cause::new("FieldValueForbidden", "resourceVersionMatch", format!("Forbidden: {why}")))
+}
+
 /// One object.
-pub(super) fn get(server: &ApiServer, target: &Target) -> Result<Response<Body>, Status> {
+pub(super) fn get(
+    server: &ApiServer,
+    context: &RequestContext,
+    target: &Target,
+    output: Output,
+) -> Result<Response<Body>, Status> {
     let object = server.engine().get(target)?;
-    Ok(reply(StatusCode::OK, object.json(), &[]))
+    respond::object(context, output, target, StatusCode::OK, &object, &[])
 }
 
 /// A page of a collection.
-pub(super) fn list(server: &ApiServer, context: &RequestContext, target: &Target) -> Result<Response<Body>, Status> {
+pub(super) fn list(
+    server: &ApiServer,
+    context: &RequestContext,
+    target: &Target,
+    output: Output,
+) -> Result<Response<Body>, Status> {
+    let params = &context.params;
+    match (params.get("resourceVersion"), params.get("resourceVersionMatch")) {
+        (_, "") => {}
+        ("", _) => return Err(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")),
+        (_, _) if !params.get("continue").is_empty() => {
+            return Err(forbidden("resourceVersionMatch is forbidden when continue is provided"));
+        }
+        ("0", "Exact") => {
+            return Err(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+        }
+        (_, "Exact" | "NotOlderThan") => {}
+        (_, other) => {
+            return Err(list_options(&Cause::new(
+                "FieldValueNotSupported",
+                "resourceVersionMatch",
+                format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""),
+            )));
+        }
+    }
+    if params.on("sendInitialEvents") || params.has("sendInitialEvents") {
+        return Err(list_options(&Cause::new(
+            "FieldValueForbidden",
+            "sendInitialEvents",
+            "Forbidden: sendInitialEvents is forbidden for list",
+        )));
+    }
     let (labels, fields) = selectors(context, target)?;
     let limit = match context.params.get("limit") {
         "" => 0,
@@ -46,6 +89,5 @@ pub(super) fn list(server: &ApiServer, context: &RequestContext, target: &Target
     };
     let query = ListQuery { labels, fields, limit, continue_token: context.params.get("continue").to_owned() };
     let page = server.engine().list(target, &query)?;
-    let body = list_body(target, page.revision, &page.items, &page.continue_token, page.remaining);
-    Ok(reply(StatusCode::OK, body, &[]))
+    respond::list(context, output, target, &page)
 }

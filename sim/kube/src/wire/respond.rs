@@ -1,34 +1,68 @@
-//! Answers.
+//! Answers: objects and lists in the form that was negotiated, refusals, broken connections.
+
+use std::io::Write as _;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use serde_json::json;
+use serde_json::{Value, json};
+use sim_clock::now;
 use sim_net::http::{Body, full};
 
-use super::negotiate::JSON;
+use super::{
+    RequestContext,
+    negotiate::{Form, JSON, Output, not_acceptable},
+    yaml,
+};
 use crate::{
-    engine::{Object, Target, Written},
+    engine::{ListPage, Object, Target, Written},
     json,
     status::Status,
+    tables::{Include, Printer, partial},
 };
+
+/// Answers from this size on are compressed if the client takes it, as the real server does.
+const GZIP_BYTES_MIN: usize = 128 * 1024;
+/// The real server's compression level.
+const GZIP_LEVEL: u32 = 4;
 
 /// A refusal.
 pub(super) fn refuse(status: &Status) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    reply(code, Bytes::from(status.to_value().to_string()), &[])
+    let mut response = reply(code, Bytes::from(status.to_value().to_string()), &[]);
+    let seconds = status.details.as_ref().and_then(|d| json::int(d, &["retryAfterSeconds"])).filter(|s| *s > 0);
+    if let Some(seconds) = seconds
+        && let Ok(value) = http::HeaderValue::from_str(&seconds.to_string())
+    {
+        response.headers_mut().insert("retry-after", value);
+    }
+    response
 }
 
 /// A JSON answer.
 pub(super) fn reply(code: StatusCode, body: Bytes, warnings: &[String]) -> Response<Body> {
-    let mut builder =
-        Response::builder().status(code).header("content-type", JSON).header("cache-control", "no-cache, private");
+    typed(code, JSON, body, warnings)
+}
+
+/// An answer of any type.
+pub(super) fn typed(code: StatusCode, content_type: &str, body: Bytes, warnings: &[String]) -> Response<Body> {
+    let mut builder = Response::builder()
+        .status(code)
+        .header("content-type", content_type)
+        .header("cache-control", "no-cache, private");
     for warning in warnings {
         builder =
             builder.header("warning", format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\"")));
     }
     builder.body(full(body)).unwrap_or_else(|_| Response::new(full(Bytes::new())))
+}
+
+/// Plain text, as the handlers that are no resource answer.
+pub(super) fn plain(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = typed(code, "text/plain; charset=utf-8", text.into(), &[]);
+    response.headers_mut().insert("x-content-type-options", http::HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// An answer that breaks off: the client sees a connection error.
@@ -39,27 +73,150 @@ pub(super) fn cut() -> Response<Body> {
     Response::new(http_body_util::BodyExt::boxed(StreamBody::new(broken)))
 }
 
+/// Writes a value as negotiated.
+pub(super) fn value(context: &RequestContext, output: Output, code: StatusCode, value: &Value) -> Response<Body> {
+    let text = match output {
+        Output { yaml: true, .. } => yaml::write(value),
+        Output { pretty: true, .. } => format!("{value:#}"),
+        _ => value.to_string(),
+    };
+    sized(context, output, code, text.into(), &[])
+}
+
+/// An answer, compressed if it is long and the client takes it.
+fn sized(
+    context: &RequestContext,
+    output: Output,
+    code: StatusCode,
+    body: Bytes,
+    warnings: &[String],
+) -> Response<Body> {
+    let content_type = if output.yaml { "application/yaml" } else { JSON };
+    let takes_gzip = context.header("accept-encoding").split(',').any(|e| e.trim().split(';').next() == Some("gzip"));
+    if body.len() < GZIP_BYTES_MIN || !takes_gzip {
+        return typed(code, content_type, body, warnings);
+    }
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
+    let packed = encoder.write_all(&body).and_then(|()| encoder.finish());
+    let Ok(packed) = packed else { return typed(code, content_type, body, warnings) };
+    let mut response = typed(code, content_type, packed.into(), warnings);
+    let headers = response.headers_mut();
+    headers.insert("content-encoding", http::HeaderValue::from_static("gzip"));
+    headers.insert("vary", http::HeaderValue::from_static("Accept-Encoding"));
+    response
+}
+
+/// How much of its object a row of a table carries.
+///
+/// # Errors
+/// 400 for a value that is none.
+pub(super) fn include(context: &RequestContext) -> Result<Include, Status> {
+    match context.params.get("includeObject") {
+        "" | "Metadata" => Ok(Include::Metadata),
+        "None" => Ok(Include::None),
+        "Object" => Ok(Include::Object),
+        other => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+    }
+}
+
+/// One object, in the form that was asked for.
+///
+/// # Errors
+/// 406 if a list's form was asked for.
+pub(super) fn object(
+    context: &RequestContext,
+    output: Output,
+    target: &Target,
+    code: StatusCode,
+    object: &Object,
+    warnings: &[String],
+) -> Result<Response<Body>, Status> {
+    let body = match output.form {
+        Form::Whole if !output.yaml && !output.pretty => {
+            return Ok(sized(context, output, code, object.json(), warnings));
+        }
+        Form::Whole => object.to_value(),
+        Form::Table => {
+            let metadata = json!({"resourceVersion": json::text(object, &["metadata", "resourceVersion"])});
+            let printer = Printer::of(&target.resource);
+            printer.table(std::iter::once(&**object), metadata, true, include(context)?, now())
+        }
+        Form::Partial => partial(object),
+        Form::PartialList => {
+            return Err(not_acceptable(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
+                target.resource.kind
+            )));
+        }
+    };
+    let mut response = value(context, output, code, &body);
+    for warning in typed(code, JSON, Bytes::new(), warnings).headers().get_all("warning") {
+        response.headers_mut().append("warning", warning.clone());
+    }
+    Ok(response)
+}
+
 /// The answer to a create, update or patch.
-pub(super) fn wrote(written: &Written) -> Response<Body> {
+pub(super) fn wrote(
+    context: &RequestContext,
+    output: Output,
+    target: &Target,
+    written: &Written,
+) -> Result<Response<Body>, Status> {
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    reply(code, written.object.json(), &written.warnings)
+    object(context, output, target, code, &written.object, &written.warnings)
+}
+
+/// A page of a collection, in the form that was asked for.
+///
+/// # Errors
+/// 406 if an object's form was asked for.
+pub(super) fn list(
+    context: &RequestContext,
+    output: Output,
+    target: &Target,
+    page: &ListPage,
+) -> Result<Response<Body>, Status> {
+    let metadata = list_metadata(page);
+    let body = match output.form {
+        Form::Whole => {
+            let body = list_body(target, &metadata, &page.items);
+            if !output.yaml && !output.pretty {
+                return Ok(sized(context, output, StatusCode::OK, body, &[]));
+            }
+            serde_json::from_slice(&body).unwrap_or(Value::Null)
+        }
+        Form::Table => {
+            let printer = Printer::of(&target.resource);
+            printer.table(page.items.iter().map(|o| &**o), metadata, true, include(context)?, now())
+        }
+        Form::PartialList => {
+            let items: Vec<Value> = page.items.iter().map(|o| partial(o)).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+        }
+        Form::Partial => {
+            return Err(not_acceptable(format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
+                target.resource.kind
+            )));
+        }
+    };
+    Ok(value(context, output, StatusCode::OK, &body))
+}
+
+fn list_metadata(page: &ListPage) -> Value {
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if !page.continue_token.is_empty() {
+        metadata["continue"] = page.continue_token.clone().into();
+    }
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
 }
 
 /// The list object, its items copied from their cached JSON.
-pub(super) fn list_body(
-    target: &Target,
-    revision: u64,
-    items: &[Object],
-    continue_token: &str,
-    remaining: Option<usize>,
-) -> Bytes {
-    let mut metadata = json!({"resourceVersion": revision.to_string()});
-    if !continue_token.is_empty() {
-        metadata["continue"] = continue_token.into();
-    }
-    if let Some(remaining) = remaining {
-        metadata["remainingItemCount"] = remaining.into();
-    }
+fn list_body(target: &Target, metadata: &Value, items: &[Object]) -> Bytes {
     let head = json!({"kind": format!("{}List", target.resource.kind), "apiVersion": target.resource.api_version(), "metadata": metadata}).to_string();
     let mut body = Vec::with_capacity(head.len() + 32);
     body.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
@@ -75,13 +232,12 @@ pub(super) fn list_body(
 }
 
 /// The `Status` of a deletion that is complete.
-pub(super) fn success(target: &Target, object: &Object) -> Bytes {
-    let mut details = json!({"name": json::name(object), "kind": target.resource.plural, "uid": json::uid(object)});
+pub(super) fn success(target: &Target, object: &Object) -> Value {
+    let mut details = json!({"name": json::name(object)});
     if !target.resource.group.is_empty() {
         details["group"] = target.resource.group.clone().into();
     }
-    Bytes::from(
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
-            .to_string(),
-    )
+    details["kind"] = target.resource.plural.clone().into();
+    details["uid"] = json::uid(object).into();
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }

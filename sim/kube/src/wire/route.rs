@@ -16,12 +16,16 @@ pub(super) enum Route {
     Document(Document),
     /// A resource, a collection or a subresource.
     Resource(Target),
+    /// Nothing: no handler is mounted there.
+    NotFound,
 }
 
 /// What is no resource.
 pub(super) enum Document {
-    /// `/healthz` and its kin.
-    Health,
+    /// `/`.
+    Root,
+    /// `/healthz` and its kin, with the one check that is asked for.
+    Health(&'static str, String),
     /// `/version`.
     Version,
     /// `/api`.
@@ -123,7 +127,10 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
     let registry = engine.registry();
     let texts: Vec<&str> = context.parts.iter().map(String::as_str).collect();
     let rest = match texts.as_slice() {
-        ["healthz" | "readyz" | "livez", ..] => return Ok(Route::Document(Document::Health)),
+        [] => return Ok(Route::Document(Document::Root)),
+        ["healthz", check @ ..] => return Ok(Route::Document(Document::Health("healthz", check.join("/")))),
+        ["readyz", check @ ..] => return Ok(Route::Document(Document::Health("readyz", check.join("/")))),
+        ["livez", check @ ..] => return Ok(Route::Document(Document::Health("livez", check.join("/")))),
         ["version"] => return Ok(Route::Document(Document::Version)),
         ["api"] => return Ok(Route::Document(Document::CoreVersions)),
         ["apis"] => return Ok(Route::Document(Document::Groups)),
@@ -135,11 +142,11 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
         ["openapi", ..] => return Err(Status::not_implemented("OpenAPI")),
         ["metrics"] => return Err(Status::not_implemented("/metrics of the API server")),
         ["api", "v1", rest @ ..] | ["apis", _, _, rest @ ..] => rest,
-        _ => return Err(Status::no_such_resource()),
+        _ => return Ok(Route::NotFound),
     };
-    if rest.first() == Some(&"watch") {
-        return Err(Status::not_implemented("the deprecated /watch/ path"));
-    }
+    // The old form of a watch: the same path with `watch/` before it.
+    let old_watch = matches!(rest, ["watch", _, ..]);
+    let rest = if old_watch { &rest[1..] } else { rest };
     let info = &context.info;
     // A resource's path has a name and a subresource at most.
     let depth = if matches!(rest, ["namespaces", _, plural, ..] if !matches!(*plural, "status" | "finalize")) {
@@ -152,13 +159,12 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
     }
     let namespace = if info.resource == "namespaces" { "" } else { info.namespace.as_str() };
     let (plural, group, version) = (&info.resource, &info.group, &info.version);
-    let resource = registry.get(group, version, plural).cloned().ok_or_else(|| {
+    let Some(resource) = registry.get(group, version, plural).cloned() else {
         if discovery::known_elsewhere(group) {
-            Status::not_implemented(&format!("{plural}.{group}/{version}"))
-        } else {
-            Status::no_such_resource()
+            return Err(Status::not_implemented(&format!("{plural}.{group}/{version}")));
         }
-    })?;
+        return Ok(Route::NotFound);
+    };
     if resource.namespaced == namespace.is_empty() && !(resource.namespaced && info.name.is_empty()) {
         return Err(Status::no_such_resource());
     }
@@ -166,13 +172,19 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
         "" => {}
         "status" if resource.status => {}
         "scale" if matches!(&*resource.table, "deployments.apps" | "statefulsets.apps" | "replicasets.apps") => {}
+        "log" | "eviction" if resource.table.as_ref() == "pods" => {}
         other if resource.built_in => return Err(Status::not_implemented(&format!("subresource {plural}/{other}"))),
         "scale" => return Err(Status::not_implemented("subresource scale of custom resources")),
         _ => return Err(Status::no_such_resource()),
     }
     let named = !info.name.is_empty();
-    match (&context.method, named) {
-        (&Method::GET | &Method::DELETE, _) | (&Method::POST, false) | (&Method::PUT | &Method::PATCH, true) => {}
+    match (&context.method, info.subresource.as_str(), named) {
+        (&Method::GET, "", _) => {}
+        _ if old_watch => return Err(Status::method_not_allowed(resource.about())),
+        (&Method::GET, "log", _) | (&Method::POST, "eviction", _) => {}
+        (_, "log" | "eviction", _) => return Err(Status::method_not_allowed(resource.about())),
+        (&Method::GET | &Method::PUT | &Method::PATCH, _, true) => {}
+        (&Method::DELETE, "", _) | (&Method::POST, "", false) => {}
         _ => return Err(Status::method_not_allowed(resource.about())),
     }
     Ok(Route::Resource(Target {

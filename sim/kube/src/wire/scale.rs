@@ -1,6 +1,5 @@
 //! The `scale` subresource of the built-in workloads.
 
-use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use sim_clock::now;
@@ -8,9 +7,9 @@ use sim_net::http::Body;
 
 use super::{
     RequestContext,
+    negotiate::Output,
     negotiate::{body, patch_kind},
-    respond::reply,
-    write,
+    respond, write,
 };
 use crate::{
     engine::{PatchKind, Target},
@@ -23,14 +22,19 @@ use crate::{
 ///
 /// # Errors
 /// What the engine refuses; 501 for an apply.
-pub(super) fn answer(server: &ApiServer, context: &RequestContext, target: &Target) -> Result<Response<Body>, Status> {
+pub(super) fn answer(
+    server: &ApiServer,
+    context: &RequestContext,
+    target: &Target,
+    output: Output,
+) -> Result<Response<Body>, Status> {
     let options = write::options(context)?;
     let main = Target { subresource: String::new(), ..target.clone() };
     let live = server.engine().get(&main)?;
     let current = scale_of(&live);
     let mut wanted = current.clone();
     match context.method {
-        Method::GET => return Ok(reply(StatusCode::OK, Bytes::from(current.to_string()), &[])),
+        Method::GET => return Ok(respond::value(context, output, StatusCode::OK, &current)),
         Method::PUT => wanted = body(context)?,
         _ => match patch_kind(context)? {
             PatchKind::Json => crate::patch::json_patch(&mut wanted, &body(context)?)?,
@@ -42,7 +46,7 @@ pub(super) fn answer(server: &ApiServer, context: &RequestContext, target: &Targ
     let patch =
         json!({"metadata": {"resourceVersion": wanted["metadata"]["resourceVersion"]}, "spec": {"replicas": replicas}});
     let written = server.engine().patch(&main, PatchKind::Merge, &patch, &options, now())?;
-    Ok(reply(StatusCode::OK, Bytes::from(scale_of(&written.object).to_string()), &[]))
+    Ok(respond::value(context, output, StatusCode::OK, &scale_of(&written.object)))
 }
 
 fn scale_of(object: &Value) -> Value {

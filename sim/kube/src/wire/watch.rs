@@ -7,14 +7,22 @@ use futures::StreamExt as _;
 use http::Response;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use serde_json::json;
+use serde_json::{Value, json};
+use sim_clock::now;
 use sim_net::http::{Body, full};
 
-use super::{RequestContext, negotiate::JSON, read::selectors};
+use super::{
+    RequestContext,
+    negotiate::{Form, JSON, Output, not_acceptable},
+    read::selectors,
+    respond::include,
+};
 use crate::{
-    engine::{Change, ListQuery, Target, event_line},
+    engine::{Change, ListQuery, Object, Target, event_line},
+    selectors::FieldSelector,
     server::{ApiServer, WatchQuery, Watcher},
     status::{About, Cause, Status},
+    tables::{Include, Printer, partial},
 };
 
 /// How often a watch that asked for bookmarks gets one.
@@ -25,8 +33,54 @@ pub const WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
 const WATCH_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// State of a watch stream.
+/// What the object of an event becomes.
+enum Shape {
+    Whole,
+    Partial,
+    /// The columns come with the first event only.
+    Table {
+        printer: Printer,
+        include: Include,
+        head: bool,
+    },
+}
+
+impl Shape {
+    fn of(context: &RequestContext, target: &Target, output: Output) -> Result<Self, Status> {
+        Ok(match output.form {
+            Form::Whole => Shape::Whole,
+            Form::Partial => Shape::Partial,
+            Form::Table => {
+                Shape::Table { printer: Printer::of(&target.resource), include: include(context)?, head: true }
+            }
+            Form::PartialList => {
+                return Err(not_acceptable(
+                    "you requested PartialObjectMetadataList, but the requested object is not a list (*WatchEvent)",
+                ));
+            }
+        })
+    }
+
+    fn line(&mut self, change: &str, object: &Value) -> Bytes {
+        let object = match self {
+            Shape::Whole => return event_line(change, object.to_string().as_bytes()),
+            Shape::Partial => partial(object),
+            Shape::Table { printer, include, head } => {
+                let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+                printer.table(std::iter::once(object), metadata, std::mem::take(head), *include, now())
+            }
+        };
+        event_line(change, object.to_string().as_bytes())
+    }
+
+    fn object(&mut self, change: &str, object: &Object) -> Bytes {
+        if matches!(self, Shape::Whole) { event_line(change, &object.json()) } else { self.line(change, object) }
+    }
+}
+
 struct Stream {
     watcher: Watcher,
+    shape: Shape,
     target: Target,
     initial: VecDeque<Bytes>,
     bookmarks: bool,
@@ -38,9 +92,21 @@ struct Stream {
 ///
 /// # Errors
 /// 400 and 422 for its parameters; what happens later is told in the stream.
-pub(super) fn watch(server: &ApiServer, context: &RequestContext, target: &Target) -> Result<Response<Body>, Status> {
-    let (labels, fields) = selectors(context, target)?;
+pub(super) fn watch(
+    server: &ApiServer,
+    context: &RequestContext,
+    target: &Target,
+    output: Output,
+) -> Result<Response<Body>, Status> {
+    let (labels, mut fields) = selectors(context, target)?;
     let params = &context.params;
+    let mut shape = Shape::of(context, target, output)?;
+    if !target.name.is_empty() {
+        let text = format!("{},metadata.name={}", params.get("fieldSelector"), target.name);
+        fields = FieldSelector::parse(&text, &target.resource.fields)?;
+    }
+    // A watch of one name is a watch of the collection with a selection.
+    let target = &Target { name: String::new(), ..target.clone() };
     let version = params.get("resourceVersion");
     let streaming = params.on("sendInitialEvents");
     let bookmarks = params.on("allowWatchBookmarks");
@@ -67,9 +133,9 @@ pub(super) fn watch(server: &ApiServer, context: &RequestContext, target: &Targe
         if streaming || after.is_none() {
             let list = ListQuery { labels: query.labels.clone(), fields: query.fields.clone(), ..ListQuery::default() };
             let page = server.engine().list(target, &list)?;
-            initial.extend(page.items.iter().map(|o| event_line(Change::Added.as_str(), &o.json())));
+            initial.extend(page.items.iter().map(|o| shape.object(Change::Added.as_str(), o)));
             if streaming && bookmarks {
-                initial.push_back(bookmark(target, page.revision, true));
+                initial.push_back(bookmark(&mut shape, target, page.revision, true));
             }
         }
         let mut watcher = server.watch(target.resource.clone(), query);
@@ -80,10 +146,19 @@ pub(super) fn watch(server: &ApiServer, context: &RequestContext, target: &Targe
         }
         watcher
     };
-    let timeout =
-        params.get("timeoutSeconds").parse().map_or(WATCH_TIMEOUT, |s| Duration::from_secs(s).min(WATCH_TIMEOUT_MAX));
+    let timeout = match params.get("timeoutSeconds") {
+        "" => WATCH_TIMEOUT,
+        text => match text.parse::<i64>() {
+            Ok(seconds @ 1..) => Duration::from_secs(seconds.unsigned_abs()).min(WATCH_TIMEOUT_MAX),
+            Ok(_) => WATCH_TIMEOUT,
+            Err(_) => {
+                return Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")));
+            }
+        },
+    };
     let state = Stream {
         watcher,
+        shape,
         target: target.clone(),
         initial,
         bookmarks,
@@ -120,23 +195,24 @@ async fn next_line(state: &mut Stream) -> Option<Bytes> {
     match tokio::time::timeout_at(wake, state.watcher.next()).await {
         Ok(Ok(seen)) => {
             let object = crate::engine::view(&state.target.resource, seen.event.object.clone());
-            let same = seen.change == seen.event.change
+            let same = matches!(state.shape, Shape::Whole)
+                && seen.change == seen.event.change
                 && state.target.resource.api_version() == state.target.resource.storage_api_version;
-            Some(if same { seen.event.line() } else { event_line(seen.change.as_str(), &object.json()) })
+            Some(if same { seen.event.line() } else { state.shape.object(seen.change.as_str(), &object) })
         }
         Ok(Err(status)) => {
             state.done = true;
             Some(event_line("ERROR", status.to_value().to_string().as_bytes()))
         }
         Err(_) if tokio::time::Instant::now() >= state.ends => None,
-        Err(_) => Some(bookmark(&state.target, state.watcher.position(), false)),
+        Err(_) => Some(bookmark(&mut state.shape, &state.target, state.watcher.position(), false)),
     }
 }
 
-fn bookmark(target: &Target, revision: u64, initial_end: bool) -> Bytes {
+fn bookmark(shape: &mut Shape, target: &Target, revision: u64, initial_end: bool) -> Bytes {
     let mut object = json!({"kind": target.resource.kind, "apiVersion": target.resource.api_version(), "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null}});
     if initial_end {
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
-    event_line("BOOKMARK", object.to_string().as_bytes())
+    shape.line("BOOKMARK", &object)
 }

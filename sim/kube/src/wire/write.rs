@@ -1,24 +1,27 @@
 //! Create, update, patch, delete: decoded first, then admitted and committed.
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use sim_net::http::Body;
 
 use super::{
     RequestContext,
+    negotiate::Output,
     negotiate::{body, is_apply, patch_kind},
     read::selectors,
-    respond::{list_body, reply, success, wrote},
+    respond,
 };
 use crate::{
     admission::Admission,
-    engine::{DeleteQuery, FieldValidation, PatchKind, Propagation, Target, WriteOptions},
+    engine::{DeleteQuery, FieldValidation, ListPage, PatchKind, Propagation, Target, WriteOptions},
     json,
     selectors::{FieldSelector, LabelSelector},
     server::ApiServer,
-    status::Status,
+    status::{About, Cause, Status},
 };
+
+/// Longest name of a field manager.
+const FIELD_MANAGER_BYTES_MAX: usize = 128;
 
 /// A write, decoded.
 #[derive(Debug)]
@@ -45,20 +48,65 @@ pub(super) fn options(context: &RequestContext) -> Result<WriteOptions, Status> 
         dry_run: match params.get("dryRun") {
             "" => false,
             "All" => true,
-            other => return Err(Status::bad_request(format!("Invalid value: \"{other}\": dryRun must be All"))),
+            other => {
+                return Err(write_options(
+                    context,
+                    &Cause::new(
+                        "FieldValueNotSupported",
+                        "dryRun",
+                        format!("Unsupported value: {other:?}: supported values: \"All\""),
+                    ),
+                ));
+            }
         },
         field_manager: match params.get("fieldManager") {
             "" if is_apply(context) => String::new(),
             "" => context.default_manager(),
-            given => given.to_owned(),
+            given => {
+                check_manager(context, given)?;
+                given.to_owned()
+            }
         },
         force: params.on("force"),
         field_validation: match params.get("fieldValidation") {
             "Ignore" => FieldValidation::Ignore,
             "Strict" => FieldValidation::Strict,
-            _ => FieldValidation::Warn,
+            "" | "Warn" => FieldValidation::Warn,
+            other => {
+                return Err(write_options(
+                    context,
+                    &Cause::new(
+                        "FieldValueNotSupported",
+                        "fieldValidation",
+                        format!("Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""),
+                    ),
+                ));
+            }
         },
     })
+}
+
+/// 422 of the options of a write.
+fn write_options(context: &RequestContext, cause: &Cause) -> Status {
+    let kind = match context.info.verb {
+        "create" => "CreateOptions",
+        "patch" => "PatchOptions",
+        "update" => "UpdateOptions",
+        _ => "DeleteOptions",
+    };
+    Status::invalid(About { group: "meta.k8s.io", plural: "", kind }, "", std::slice::from_ref(cause))
+}
+
+fn check_manager(context: &RequestContext, name: &str) -> Result<(), Status> {
+    let why = if name.len() > FIELD_MANAGER_BYTES_MAX {
+        ("FieldValueTooLong", format!("Too long: may not be more than {FIELD_MANAGER_BYTES_MAX} bytes"))
+    } else if let Some((at, bad)) = name.chars().enumerate().find(|(_, c)| c.is_control()) {
+        let text = format!("Invalid value: {name:?}: invalid character U+{:04X} (at position {at})", u32::from(bad));
+        ("FieldValueInvalid", text)
+    } else {
+        return Ok(());
+    };
+    Err(write_options(context, &Cause::new(why.0, "fieldManager", why.1)))
 }
 
 /// Reads what a write asks for.
@@ -94,6 +142,7 @@ pub(super) async fn commit(
     server: &ApiServer,
     context: &RequestContext,
     target: &Target,
+    output: Output,
     operation: Operation,
 ) -> Result<Response<Body>, Status> {
     let admission = Admission::new(server, &context.user);
@@ -103,22 +152,37 @@ pub(super) async fn commit(
         Operation::Patch(kind, patch, options) => admission.patch(target, kind, &patch, &options).await?,
         Operation::Delete(query) => {
             let (object, gone) = admission.delete(target, &query).await?;
-            let body = if gone && target.resource.kind != "Pod" { success(target, &object) } else { object.json() };
-            return Ok(reply(StatusCode::OK, body, &[]));
+            if gone && target.resource.kind != "Pod" {
+                let done = respond::success(target, &object);
+                return Ok(respond::value(context, output, StatusCode::OK, &done));
+            }
+            return respond::object(context, output, target, StatusCode::OK, &object, &[]);
         }
         Operation::DeleteCollection(labels, fields, query) => {
             let items = admission.delete_collection(target, &labels, &fields, &query).await?;
-            let body: Bytes = list_body(target, server.engine().revision(), &items, "", None);
-            return Ok(reply(StatusCode::OK, body, &[]));
+            let revision = server.engine().revision();
+            let page = ListPage { revision, items, continue_token: String::new(), remaining: None };
+            return respond::list(context, output, target, &page);
         }
     };
-    Ok(wrote(&written))
+    respond::wrote(context, output, target, &written)
 }
 
 fn delete_query(context: &RequestContext) -> Result<DeleteQuery, Status> {
-    let params = &context.params;
     let options = if context.body.is_empty() { json!({}) } else { body(context)? };
-    let policy = match json::text(&options, &["propagationPolicy"]) {
+    delete_options(context, &options)
+}
+
+/// Options of a deletion, from a body and the query.
+///
+/// # Errors
+/// 422 for what contradicts itself or is none.
+pub(super) fn delete_options(context: &RequestContext, options: &Value) -> Result<DeleteQuery, Status> {
+    let params = &context.params;
+    let invalid = |cause: Cause| {
+        Err(Status::invalid(About { group: "meta.k8s.io", plural: "", kind: "DeleteOptions" }, "", &[cause]))
+    };
+    let policy = match json::text(options, &["propagationPolicy"]) {
         "" => params.get("propagationPolicy"),
         given => given,
     };
@@ -126,13 +190,33 @@ fn delete_query(context: &RequestContext) -> Result<DeleteQuery, Status> {
         "" | "Background" => Propagation::Background,
         "Foreground" => Propagation::Foreground,
         "Orphan" => Propagation::Orphan,
-        other => return Err(Status::bad_request(format!("propagationPolicy: Unsupported value: \"{other}\""))),
+        other => {
+            return invalid(Cause::new(
+                "FieldValueNotSupported",
+                "propagationPolicy",
+                format!(
+                    "Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\""
+                ),
+            ));
+        }
     };
-    let owned = |path: &[&str]| Some(json::text(&options, path)).filter(|t| !t.is_empty()).map(str::to_owned);
+    let orphans = match options.get("orphanDependents").and_then(Value::as_bool) {
+        None if params.has("orphanDependents") => Some(params.on("orphanDependents")),
+        given => given,
+    };
+    if orphans.is_some() && !policy.is_empty() {
+        return invalid(Cause::new(
+            "FieldValueInvalid",
+            "propagationPolicy",
+            format!("Invalid value: {policy:?}: orphanDependents and deletionPropagation cannot be both set"),
+        ));
+    }
+    let propagation = if orphans == Some(true) { Propagation::Orphan } else { propagation };
+    let owned = |path: &[&str]| Some(json::text(options, path)).filter(|t| !t.is_empty()).map(str::to_owned);
     Ok(DeleteQuery {
-        dry_run: params.get("dryRun") == "All" || json::list(&options, &["dryRun"]).contains(&"All".into()),
+        dry_run: params.get("dryRun") == "All" || json::list(options, &["dryRun"]).contains(&"All".into()),
         propagation,
-        grace_seconds: json::int(&options, &["gracePeriodSeconds"])
+        grace_seconds: json::int(options, &["gracePeriodSeconds"])
             .or_else(|| params.get("gracePeriodSeconds").parse().ok()),
         uid: owned(&["preconditions", "uid"]),
         resource_version: owned(&["preconditions", "resourceVersion"]),
