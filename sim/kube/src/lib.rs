@@ -6,7 +6,8 @@
 //! | [`ssa`] | server-side apply: field ownership, conflicts, merging by type |
 //! | [`schema`], [`defaults`], [`patch`], [`selectors`], [`resources`] | what the engine is made of |
 //! | [`admission`] | webhooks between a request and the store |
-//! | [`ApiServer`] | the engine behind a lock, with watchers and fault rules |
+//! | [`ApiServer`] | the engine behind a lock, with watchers |
+//! | [`faults`] | fault rules as data: which requests, what befalls them, when |
 //! | [`access`] | users, tokens, roles: who asks, and may they |
 //! | [`tls`] | a certificate authority, kubeconfigs, serving over TLS |
 //! | [`wire`], [`discovery`], [`tables`], [`protobuf`] | HTTP around it |
@@ -57,6 +58,7 @@ pub mod discovery;
 pub mod engine;
 mod error;
 mod events;
+pub mod faults;
 pub mod json;
 mod kubelet;
 pub mod local;
@@ -77,10 +79,11 @@ pub mod workloads;
 
 pub use cluster::{API_ADDRESS, API_PORT, API_SERVICE_ADDRESS, Cluster, KubeOptions};
 pub use error::Error;
+pub use faults::{FaultGuard, FaultId};
 pub use kubelet::{
     ContainerLog, ContainerLogs, ContainerRuntime, ContainerStart, Exit, Files, ImageBehaviour, LOG_BYTES_MAX, LogLine,
     MOUNT_DELAY, ReadinessFault, Stdout, Stop,
 };
 pub use outages::{Labels, Outage, OutageId};
-pub use server::{ApiServer, FaultRule, RequestInfo, Seen, Verdict, WatchQuery, Watcher};
+pub use server::{ApiServer, Seen, WatchQuery, Watcher};
 pub use status::{About, Cause, Status};

@@ -2,16 +2,19 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use serde_json::Value;
-use sim_clock::{Chance, now};
+use sim_clock::{Chance, Timestamp, now};
 
 use crate::{
     access::Access,
-    engine::{Change, Engine, Event, Object, Target, WriteOptions, Written},
+    engine::{Change, Engine, Event, Object, ReadVersion, Target, WriteOptions, Written},
+    faults::{self, Book, FaultGuard, FaultId, Hits, RequestInfo, Rule, RuleError, Verdict, WatchFault},
     json,
     kubelet::ContainerLogs,
     resources::ResourceType,
@@ -19,49 +22,16 @@ use crate::{
     status::Status,
 };
 
-/// What fault rules and authorisation look at.
-#[derive(Clone, Debug)]
-pub struct RequestInfo {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; of a path that is no
-    /// resource's: the HTTP method in lower case.
-    pub verb: &'static str,
-    /// API group.
-    pub group: String,
-    /// API version.
-    pub version: String,
-    /// Plural, or empty if the path is no resource's.
-    pub resource: String,
-    /// Subresource, or empty.
-    pub subresource: String,
-    /// Namespace, or empty.
-    pub namespace: String,
-    /// Name, or empty.
-    pub name: String,
-    /// The path.
-    pub path: String,
-    /// The user agent's product (before the slash).
-    pub user: String,
-}
-
-/// What a fault rule says of a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// Nothing: ask the next rule.
-    Pass,
-    /// Answer this.
-    Refuse(Status),
-    /// Let it through after this long.
-    Delay(Duration),
-    /// Cut the connection without an answer.
-    Cut,
-}
-
-/// A fault rule; the first verdict that is not [`Verdict::Pass`] wins.
-pub type FaultRule = Arc<dyn Fn(&RequestInfo) -> Verdict + Send + Sync>;
+/// How long a read waits for a revision that has not come yet, as the real server's cache does.
+pub const FRESH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
 struct Inner {
     engine: Mutex<Engine>,
-    faults: Mutex<(u64, Vec<(u64, FaultRule)>)>,
+    faults: Mutex<Book>,
+    /// Ticks when a rule comes or goes.
+    fault_changes: sim_clock::watch::Sender<u64>,
+    /// By how many milliseconds the server's clock is ahead.
+    skew_ms: AtomicI64,
     webhook_host: Mutex<Option<sim_net::Host>>,
     access: Access,
     logs: Mutex<Option<ContainerLogs>>,
@@ -90,7 +60,9 @@ impl ApiServer {
         let engine = Engine::new(sim_clock::seeded("kube/api"), now());
         Self(Arc::new(Inner {
             engine: Mutex::new(engine),
-            faults: Mutex::default(),
+            faults: Mutex::new(Book::new(sim_clock::seeded("kube/faults"))),
+            fault_changes: sim_clock::watch::Sender::new(0),
+            skew_ms: AtomicI64::new(0),
             webhook_host: Mutex::default(),
             access: Access::new(),
             logs: Mutex::default(),
@@ -100,7 +72,28 @@ impl ApiServer {
 
     /// The engine. Never hold it across an await.
     pub fn engine(&self) -> MutexGuard<'_, Engine> {
-        self.0.engine.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut engine = self.0.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        engine.tick(now());
+        engine
+    }
+
+    /// Waits until a revision has come that a read asks for.
+    ///
+    /// # Errors
+    /// 504 `Too large resource version` after [`FRESH_TIMEOUT`].
+    pub async fn fresh(&self, version: ReadVersion) -> Result<(), Status> {
+        if version.needs().is_none() {
+            return Ok(());
+        }
+        let mut wake = self.engine().subscribe_all();
+        let until = tokio::time::Instant::now() + FRESH_TIMEOUT;
+        loop {
+            let Err(status) = self.engine().check_version(version) else { return Ok(()) };
+            match tokio::time::timeout_at(until, wake.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Err(status),
+            }
+        }
     }
 
     /// Lets admission webhooks be called from this host of the world's network. Without it every call fails as a name
@@ -204,23 +197,78 @@ impl ApiServer {
     }
 
     /// Adds a fault rule behind the others.
-    pub fn inject(&self, rule: FaultRule) -> u64 {
-        let mut faults = self.0.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.0 += 1;
-        let id = faults.0;
-        faults.1.push((id, rule));
-        id
+    ///
+    /// # Errors
+    /// What is wrong with the rule.
+    pub fn inject(&self, rule: Rule) -> Result<FaultId, RuleError> {
+        rule.check()?;
+        let id = self.faults().add(rule, now());
+        self.tell_faults();
+        Ok(id)
     }
 
-    /// Takes a fault rule away.
-    pub fn heal(&self, id: u64) {
-        self.0.faults.lock().unwrap_or_else(PoisonError::into_inner).1.retain(|(i, _)| *i != id);
+    /// Adds a fault rule that goes when its guard is dropped.
+    ///
+    /// # Errors
+    /// What is wrong with the rule.
+    pub fn inject_guarded(&self, rule: Rule) -> Result<FaultGuard, RuleError> {
+        Ok(FaultGuard::new(self.clone(), self.inject(rule)?))
+    }
+
+    /// Adds code as a fault rule: for tests that need more than data can say.
+    pub fn inject_code(&self, code: faults::Closure) -> FaultId {
+        self.faults().add_code(code, now())
+    }
+
+    /// Takes a fault rule away; its counts, if it was there.
+    pub fn heal(&self, id: FaultId) -> Option<Hits> {
+        let hits = self.faults().remove(id);
+        self.tell_faults();
+        hits
+    }
+
+    /// How often a rule was asked and struck.
+    pub fn fault_hits(&self, id: FaultId) -> Option<Hits> {
+        self.faults().hits(id)
     }
 
     /// The first verdict that is not [`Verdict::Pass`].
     pub fn verdict(&self, request: &RequestInfo) -> Verdict {
-        let rules = self.0.faults.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
-        rules.iter().map(|(_, rule)| rule(request)).find(|v| *v != Verdict::Pass).unwrap_or(Verdict::Pass)
+        let mut faults = self.faults();
+        if faults.is_empty() { Verdict::Pass } else { faults.verdict(request, now()) }
+    }
+
+    /// What befalls a watch stream.
+    pub(crate) fn watch_fault(&self, request: &RequestInfo) -> Option<WatchFault> {
+        self.faults().watch_fault(request, now())
+    }
+
+    /// Ticks when a rule comes or goes.
+    pub(crate) fn fault_changes(&self) -> sim_clock::watch::Receiver<u64> {
+        self.0.fault_changes.subscribe()
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Book> {
+        self.0.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_faults(&self) {
+        self.0.fault_changes.send_modify(|n| *n += 1);
+    }
+
+    /// Sets the server's clock ahead of the world's (or behind it) by milliseconds: what clients ask for over HTTP is stamped so.
+    pub fn skew_clock(&self, ahead_ms: i64) {
+        self.0.skew_ms.store(ahead_ms, Ordering::Relaxed);
+    }
+
+    /// The time by the server's clock.
+    pub fn now(&self) -> Timestamp {
+        let skew = self.0.skew_ms.load(Ordering::Relaxed);
+        if skew == 0 {
+            now()
+        } else {
+            Timestamp::from_nanos(now().as_nanos().saturating_add(skew.saturating_mul(1_000_000)))
+        }
     }
 }
 

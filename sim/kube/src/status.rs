@@ -14,6 +14,8 @@ pub struct Status {
     pub message: String,
     /// `details` as the real server fills it (name, group, kind, causes).
     pub details: Option<Box<Value>>,
+    /// `metadata.continue`: with which the rest of an expired list can be had; mostly empty.
+    pub continue_token: String,
 }
 
 /// One cause of an `Invalid` or `Conflict` refusal.
@@ -71,7 +73,7 @@ impl About<'_> {
 impl Status {
     /// A status without details.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.to_owned(), message: message.into(), details: None }
+        Self { code, reason: reason.to_owned(), message: message.into(), details: None, continue_token: String::new() }
     }
 
     fn about(code: u16, reason: &str, message: String, about: About<'_>, name: &str) -> Self {
@@ -185,6 +187,9 @@ impl Status {
         });
         if let Some(details) = &self.details {
             value["details"] = (**details).clone();
+        }
+        if !self.continue_token.is_empty() {
+            value["metadata"]["continue"] = self.continue_token.clone().into();
         }
         value["code"] = self.code.into();
         value

@@ -14,7 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use sim_clock::WorldOptions;
-use sim_kube::{Cluster, ContainerRuntime, ContainerStart, Exit, KubeOptions, Status, Verdict};
+use sim_kube::{Cluster, ContainerRuntime, ContainerStart, Exit, KubeOptions, Status, faults::Verdict};
 use sim_net::Network;
 
 /// Listens on 8080 and answers 200 until told to stop.
@@ -152,7 +152,7 @@ fn the_raw_wire_watches_without_gaps_and_says_what_it_lacks() {
         assert_eq!(events[at]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
         let names: Vec<_> = events[at + 1..].iter().filter(|e| e["type"] == "ADDED" && e["object"]["metadata"]["name"] != "kube-root-ca.crt").map(|e| e["object"]["metadata"]["name"].clone()).collect();
         assert_eq!(names, ["c0", "c1", "c2"]);
-        let refuse = cluster.api().inject(Arc::new(|request| {
+        let refuse = cluster.api().inject_code(Arc::new(|request| {
             if request.verb == "get" && request.resource == "configmaps" { Verdict::Refuse(Status::new(429, "TooManyRequests", "later")) } else { Verdict::Pass }
         }));
         let one = format!("{base}/api/v1/namespaces/default/configmaps/c0");

@@ -78,6 +78,21 @@ where
     }
 }
 
+/// Marks a response that is never sent: [`serve`] breaks the connection (HTTP/2: the stream) in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct NoAnswer;
+
+/// The response of a handler that wants its client to see the connection break without an answer. Where something else
+/// than [`serve`] sends it, at least its body breaks off.
+pub fn no_answer() -> Response<Body> {
+    let broken = futures::stream::once(async {
+        Err::<hyper::body::Frame<Bytes>, _>(io::Error::from(io::ErrorKind::ConnectionReset))
+    });
+    let mut response = Response::new(BodyExt::boxed(http_body_util::StreamBody::new(broken)));
+    response.extensions_mut().insert(NoAnswer);
+    response
+}
+
 /// Answers HTTP/1.1 and HTTP/2 (told apart by its preface) on one port until the host is gone; each request is handed
 /// over with its whole body. Dropping the future closes the port and the connections.
 pub async fn serve<H, F>(listener: Listener, limits: Limits, handler: H)
@@ -96,7 +111,11 @@ where
                 }
                 Err(error) => return Ok(response(StatusCode::BAD_REQUEST, "text/plain", format!("{error}\n"))),
             };
-            Ok::<_, Infallible>(handler(Request::from_parts(head, body)).await)
+            let response = handler(Request::from_parts(head, body)).await;
+            if response.extensions().get::<NoAnswer>().is_some() {
+                return Err(io::Error::from(io::ErrorKind::ConnectionReset));
+            }
+            Ok(response)
         }
     });
     serve_hyper(listener, service).await;

@@ -7,10 +7,7 @@ use super::{
     rbac::{Attributes, On},
     user::{AUTHENTICATED, UNAUTHENTICATED},
 };
-use crate::{
-    server::{ApiServer, RequestInfo},
-    status::Status,
-};
+use crate::{faults::RequestInfo, server::ApiServer, status::Status};
 
 /// Most headers that name groups or extra values of somebody to act as.
 const IMPERSONATION_HEADERS_MAX: usize = 1000;

@@ -25,7 +25,6 @@ mod warnings;
 mod webhook;
 
 use serde_json::{Value, json};
-use sim_clock::now;
 
 pub use call::ANSWER_BYTES_MAX;
 pub use webhook::{Destination, Phase, Rule, Webhook};
@@ -78,7 +77,7 @@ impl<'a> Admission<'a> {
     /// # Errors
     /// As [`Engine::create`], and what webhooks refuse.
     pub async fn create(&self, target: &Target, object: Value, options: &WriteOptions) -> Result<Written, Status> {
-        self.write(options, |engine| engine.plan_create(target, object.clone(), options, now())).await
+        self.write(options, |engine| engine.plan_create(target, object.clone(), options, self.server.now())).await
     }
 
     /// As [`Engine::update`], with webhooks.
@@ -86,7 +85,7 @@ impl<'a> Admission<'a> {
     /// # Errors
     /// As [`Engine::update`], and what webhooks refuse.
     pub async fn update(&self, target: &Target, object: Value, options: &WriteOptions) -> Result<Written, Status> {
-        self.write(options, |engine| engine.plan_update(target, object.clone(), options, now())).await
+        self.write(options, |engine| engine.plan_update(target, object.clone(), options, self.server.now())).await
     }
 
     /// As [`Engine::patch`], with webhooks.
@@ -100,7 +99,7 @@ impl<'a> Admission<'a> {
         body: &Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        self.write(options, |engine| engine.plan_patch(target, kind, body, options, now())).await
+        self.write(options, |engine| engine.plan_patch(target, kind, body, options, self.server.now())).await
     }
 
     async fn write(
@@ -156,7 +155,7 @@ impl<'a> Admission<'a> {
             let live = {
                 let mut engine = self.server.engine();
                 if !webhook::any(&engine) {
-                    return engine.delete(target, query, now());
+                    return engine.delete(target, query, self.server.now());
                 }
                 engine.plan_delete(target, query)?
             };
@@ -173,7 +172,7 @@ impl<'a> Admission<'a> {
             let mut engine = self.server.engine();
             let now_stored = engine.plan_delete(target, query)?;
             if now_stored.revision() == live.revision() {
-                return engine.delete(target, query, now());
+                return engine.delete(target, query, self.server.now());
             }
         }
         Err(Status::modified(target.resource.about(), &target.name))
@@ -193,7 +192,7 @@ impl<'a> Admission<'a> {
         let chosen: Vec<Object> = {
             let mut engine = self.server.engine();
             if !webhook::any(&engine) {
-                return engine.delete_collection(target, labels, fields, query, now());
+                return engine.delete_collection(target, labels, fields, query, self.server.now());
             }
             let namespace = Some(target.namespace.as_str()).filter(|n| !n.is_empty());
             let all = engine.scan(&target.resource.table, namespace);

@@ -1,8 +1,10 @@
 //! The API server's engine: storage, admission of writes, selection of reads. No input or output; time comes in.
 
+mod history;
 mod reads;
 mod rules;
 mod store;
+pub(crate) mod versions;
 mod writes;
 
 use std::{
@@ -13,9 +15,11 @@ use std::{
 use serde_json::{Value, json};
 use sim_clock::{Chance, Timestamp};
 
+pub use history::COMPACTION_INTERVAL;
 pub use reads::{ListPage, ListQuery};
 pub(crate) use reads::{to_storage, view};
-pub use store::{Change, EVENT_LOG_EVENTS_MAX, Event, Key, Object, event_line};
+pub use store::{Change, EVENT_LOG_BYTES_MAX, EVENT_LOG_EVENTS_MAX, Event, Key, Object, event_line};
+pub use versions::ReadVersion;
 pub(crate) use writes::{CUSTOM_CLEANUP, FOREGROUND};
 pub use writes::{Committed, DeleteQuery, Operation, PatchKind, Plan, Propagation, Written};
 
@@ -105,7 +109,7 @@ pub struct Engine {
     /// Live uids.
     uids: BTreeMap<String, (Arc<str>, Key)>,
     garbage: VecDeque<Garbage>,
-    snapshots: reads::Snapshots,
+    clock: history::Clock,
 }
 
 impl Engine {
@@ -120,7 +124,7 @@ impl Engine {
             orphans: BTreeSet::new(),
             uids: BTreeMap::new(),
             garbage: VecDeque::new(),
-            snapshots: reads::Snapshots::default(),
+            clock: history::Clock::new(now),
         };
         for name in NAMESPACES {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -226,10 +230,9 @@ impl Engine {
         self.store.events_after(table, revision)
     }
 
-    /// Forgets the event logs: watches from the past answer 410 from now on.
+    /// Forgets the event logs: watches and lists from the past answer 410 from now on.
     pub fn compact(&mut self) {
         self.store.compact();
-        self.snapshots = reads::Snapshots::default();
     }
 
     /// Five characters of the alphabet the real server uses for generated names.

@@ -1,19 +1,17 @@
 //! Get and list.
 
-use std::collections::VecDeque;
+use serde_json::Value;
 
-use base64::Engine as _;
-use serde_json::{Value, json};
-
-use super::{Engine, Object, Target};
+use super::{
+    Engine, Key, Object, Target,
+    store::Past,
+    versions::{self, Continue, ReadVersion},
+};
 use crate::{
     resources::ResourceType,
     selectors::{FieldSelector, LabelSelector},
     status::Status,
 };
-
-/// Snapshots kept for `continue`; the oldest goes first and its continuation answers 410.
-pub const LIST_SNAPSHOTS_MAX: usize = 64;
 
 /// What a list asks for.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +24,8 @@ pub struct ListQuery {
     pub limit: usize,
     /// Continuation of an earlier answer.
     pub continue_token: String,
+    /// From which revision.
+    pub version: ReadVersion,
 }
 
 /// A page of a list.
@@ -37,14 +37,8 @@ pub struct ListPage {
     pub items: Vec<Object>,
     /// Token for the next page, empty at the end.
     pub continue_token: String,
-    /// How many are left, if known.
+    /// How many are left, if known: the real server counts keys, so it does not say where there are selectors.
     pub remaining: Option<usize>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Snapshots {
-    next: u64,
-    kept: VecDeque<(u64, u64, VecDeque<Object>)>,
 }
 
 impl Engine {
@@ -58,58 +52,117 @@ impl Engine {
         Ok(view(&target.resource, object))
     }
 
-    /// A page of a collection: one consistent snapshot over all its pages.
+    /// One object as it was at a past revision, or at the oldest that is remembered (for stale reads).
     ///
     /// # Errors
-    /// 410 if the continuation is too old, 400 if it is not one.
-    pub fn list(&mut self, target: &Target, query: &ListQuery) -> Result<ListPage, Status> {
-        let limit = if query.limit == 0 { usize::MAX } else { query.limit };
-        let (id, revision, mut rest) = if query.continue_token.is_empty() {
-            let namespace = Some(target.namespace.as_str()).filter(|n| !n.is_empty());
-            let mut items: VecDeque<Object> = VecDeque::new();
-            for object in self.scan(&target.resource.table, namespace) {
-                // Selectors speak of the stored form, as those of a watch do.
-                if query.labels.matches(object) && query.fields.matches(object) {
-                    items.push_back(view(&target.resource, object.clone()));
+    /// 404.
+    pub fn get_at(&self, target: &Target, revision: u64) -> Result<Object, Status> {
+        let past = self.store.past_or_oldest(&target.resource.table, revision);
+        let key = target.key();
+        let found = match past.get(&key) {
+            Some(then) => then.clone(),
+            None => self.store.get(&target.resource.table, &key).cloned(),
+        };
+        let object = found.ok_or_else(|| Status::not_found(target.resource.about(), &target.name))?;
+        Ok(view(&target.resource, object))
+    }
+
+    /// Whether a revision that a read asks for has come.
+    ///
+    /// # Errors
+    /// 504 `Too large resource version` if it has not: ask again after the next write, or give this to the client.
+    pub fn check_version(&self, version: ReadVersion) -> Result<(), Status> {
+        match version.needs() {
+            Some(wanted) if wanted > self.revision() => Err(versions::too_large(wanted, self.revision())),
+            _ => Ok(()),
+        }
+    }
+
+    /// A page of a collection: one consistent snapshot over all its pages, as long as its revision is not compacted.
+    ///
+    /// Past revisions are the present one with the logged events undone, newest first.
+    ///
+    /// # Errors
+    /// 410 if the continuation or the exact revision is too old, 504 if the revision has not come yet, 400 if the continuation
+    /// is not one.
+    pub fn list(&self, target: &Target, query: &ListQuery) -> Result<ListPage, Status> {
+        self.check_version(query.version)?;
+        let table = &target.resource.table;
+        let spread = target.resource.namespaced && target.namespace.is_empty();
+        let (revision, after) = if query.continue_token.is_empty() {
+            match query.version {
+                ReadVersion::Exact(revision) => (revision, None),
+                _ => (self.revision(), None),
+            }
+        } else {
+            let at = Continue::read(&query.continue_token, &target.namespace, spread)?;
+            (u64::try_from(at.revision).unwrap_or(self.revision()), Some(at.after))
+        };
+        if revision > self.revision() {
+            return Err(versions::too_large(revision, self.revision()));
+        }
+        let past = self.store.past(table, revision).ok_or_else(|| match &after {
+            Some(after) => versions::continue_expired(after, !spread),
+            None => versions::list_expired(),
+        })?;
+        let limit = if query.limit == 0 || query.version == ReadVersion::Any { usize::MAX } else { query.limit };
+        Ok(self.page(target, query, revision, &past, after.as_ref(), limit))
+    }
+
+    /// The first page of a collection as it was at a past revision, or at the oldest that is remembered (for stale reads).
+    pub fn list_at(&self, target: &Target, query: &ListQuery, revision: u64) -> ListPage {
+        let revision = revision.min(self.revision());
+        let past = self.store.past_or_oldest(&target.resource.table, revision);
+        self.page(target, query, revision, &past, None, usize::MAX)
+    }
+
+    /// The 410 that a continuation gets when its revision is compacted, whether it is or not.
+    ///
+    /// # Errors
+    /// 400 if the continuation is not one.
+    pub fn refuse_continue(target: &Target, token: &str) -> Result<Status, Status> {
+        let spread = target.resource.namespaced && target.namespace.is_empty();
+        let at = Continue::read(token, &target.namespace, spread)?;
+        Ok(versions::continue_expired(&at.after, !spread))
+    }
+
+    fn page(
+        &self,
+        target: &Target,
+        query: &ListQuery,
+        revision: u64,
+        past: &Past,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> ListPage {
+        let namespace = Some(target.namespace.as_str()).filter(|n| !n.is_empty());
+        let mut items: Vec<Object> = Vec::new();
+        let mut last: Option<Key> = None;
+        let mut remaining = 0;
+        self.store.walk(&target.resource.table, namespace, past, after, |key, object| {
+            if items.len() >= limit {
+                remaining += 1;
+                return;
+            }
+            // Selectors speak of the stored form, as those of a watch do.
+            if query.labels.matches(object) && query.fields.matches(object) {
+                items.push(view(&target.resource, object.clone()));
+                if items.len() == limit {
+                    last = Some(key.clone());
                 }
             }
-            self.snapshots.next += 1;
-            (self.snapshots.next, self.store.revision(), items)
-        } else {
-            let id = read_token(&query.continue_token)
-                .ok_or_else(|| Status::bad_request("continue key is not valid: illegal base64 data"))?;
-            let at = self.snapshots.kept.iter().position(|(i, ..)| *i == id).ok_or_else(|| {
-                Status::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.")
-            })?;
-            self.snapshots.kept.remove(at).ok_or_else(|| Status::expired("the list snapshot is gone"))?
-        };
-        let count = limit.min(rest.len());
-        let items: Vec<Object> = rest.drain(..count).collect();
-        let remaining = rest.len();
-        let mut continue_token = String::new();
-        if remaining > 0 {
-            // Each page has a token of its own: asking twice for a page that was served is a 410, as after a compaction.
-            self.snapshots.next += 1;
-            let next = if query.continue_token.is_empty() { id } else { self.snapshots.next };
-            continue_token = token(next, revision);
-            if self.snapshots.kept.len() >= LIST_SNAPSHOTS_MAX {
-                self.snapshots.kept.pop_front();
+        });
+        let spread = target.resource.namespaced && target.namespace.is_empty();
+        let continue_token = match last {
+            // Whatever is left, chosen or not: the real server learns that only by looking at it.
+            Some(after) if remaining > 0 => {
+                Continue { revision: i64::try_from(revision).unwrap_or(i64::MAX), after }.token(!spread)
             }
-            self.snapshots.kept.push_back((next, revision, rest));
-        }
+            _ => String::new(),
+        };
         let exact = query.labels.is_empty() && query.fields.is_empty();
-        Ok(ListPage { revision, items, continue_token, remaining: (remaining > 0 && exact).then_some(remaining) })
+        ListPage { revision, items, continue_token, remaining: (remaining > 0 && exact).then_some(remaining) }
     }
-}
-
-fn token(id: u64, revision: u64) -> String {
-    base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": id}).to_string())
-}
-
-fn read_token(token: &str) -> Option<u64> {
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).ok()?;
-    serde_json::from_slice::<Value>(&bytes).ok()?.get("start")?.as_u64()
 }
 
 /// The object as the resource's version shows it (versions differ by `apiVersion` only; the two event groups by field names).

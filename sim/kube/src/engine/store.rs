@@ -1,7 +1,9 @@
 //! Tables of objects with one global revision, a bounded log of events a table, and wake-ups for watchers.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, VecDeque},
+    ops::Bound,
     ops::Deref,
     sync::{Arc, OnceLock},
 };
@@ -14,6 +16,11 @@ use crate::status::Status;
 
 /// Events a table keeps for watchers that start in the past; older revisions answer 410.
 pub const EVENT_LOG_EVENTS_MAX: usize = 4096;
+/// Bytes of objects a table's log keeps, about; the newest event stays whatever its size.
+pub const EVENT_LOG_BYTES_MAX: usize = 32 << 20;
+
+/// What differs between a past revision and the present: the objects as they were then, `None` for those that were not.
+pub type Past = BTreeMap<Key, Option<Object>>;
 
 /// A stored object: immutable, shared, serialised at most once.
 #[derive(Clone)]
@@ -21,18 +28,25 @@ pub struct Object(Arc<Record>);
 
 struct Record {
     value: Value,
+    weight: usize,
     json: OnceLock<Bytes>,
 }
 
 impl Object {
     /// Wraps a value.
     pub fn new(value: Value) -> Self {
-        Self(Arc::new(Record { value, json: OnceLock::new() }))
+        let weight = weight(&value);
+        Self(Arc::new(Record { value, weight, json: OnceLock::new() }))
     }
 
     /// Its JSON, made on first use.
     pub fn json(&self) -> Bytes {
         self.0.json.get_or_init(|| Bytes::from(self.0.value.to_string())).clone()
+    }
+
+    /// About how many bytes its JSON is, without making it.
+    pub fn weight(&self) -> usize {
+        self.0.weight
     }
 
     /// A copy of the value, to change and write back.
@@ -43,6 +57,16 @@ impl Object {
     /// `metadata.resourceVersion` as a number.
     pub fn revision(&self) -> u64 {
         crate::json::text(self, &["metadata", "resourceVersion"]).parse().unwrap_or(0)
+    }
+}
+
+/// The length of a value's JSON but for escapes and the digits of numbers.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => 2 + items.iter().map(|i| weight(i) + 1).sum::<usize>(),
+        Value::Object(map) => 2 + map.iter().map(|(k, v)| k.len() + 4 + weight(v)).sum::<usize>(),
     }
 }
 
@@ -59,13 +83,36 @@ impl std::fmt::Debug for Object {
     }
 }
 
-/// Namespace (empty for cluster scope) and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Namespace (empty for cluster scope) and name, in the order of etcd's keys `<namespace>/<name>`: of two namespaces of which
+/// one begins with the other, `a-b` comes before `a`, as `-` is less than `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Namespace, or empty.
     pub namespace: String,
     /// Name.
     pub name: String,
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.namespace == other.namespace {
+            return self.name.cmp(&other.name);
+        }
+        let (a, b) = (self.namespace.as_bytes(), other.namespace.as_bytes());
+        let shared = a.len().min(b.len());
+        a[..shared].cmp(&b[..shared]).then_with(|| match (a.get(shared), b.get(shared)) {
+            // The one that is at its end goes on with a slash.
+            (None, Some(next)) => b'/'.cmp(next),
+            (Some(next), None) => next.cmp(&b'/'),
+            _ => Ordering::Equal,
+        })
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Key {
@@ -140,12 +187,14 @@ struct Table {
     log: VecDeque<Arc<Event>>,
     /// The newest revision that is no longer in the log; a watch from before it has a gap.
     compacted: u64,
+    /// About how many bytes the log's objects are.
+    log_bytes: usize,
     wake: watch::Sender<u64>,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), log: VecDeque::new(), compacted: 0, wake: watch::Sender::new(0) }
+        Self { objects: BTreeMap::new(), log: VecDeque::new(), compacted: 0, log_bytes: 0, wake: watch::Sender::new(0) }
     }
 }
 
@@ -154,6 +203,8 @@ impl Default for Table {
 pub struct Store {
     tables: BTreeMap<Arc<str>, Table>,
     revision: u64,
+    /// Lists from before this revision are refused.
+    compacted: u64,
     wake: watch::Sender<u64>,
 }
 
@@ -175,9 +226,69 @@ impl Store {
 
     /// All objects of a table in order, or of one namespace.
     pub fn scan<'a>(&'a self, table: &str, namespace: Option<&'a str>) -> impl Iterator<Item = (&'a Key, &'a Object)> {
-        let start = Key::new(namespace.unwrap_or(""), "");
-        let objects = self.tables.get(table).map(|t| t.objects.range(start..));
+        self.scan_after(table, namespace, None)
+    }
+
+    /// The same from behind a key on.
+    fn scan_after<'a>(
+        &'a self,
+        table: &str,
+        namespace: Option<&'a str>,
+        after: Option<&Key>,
+    ) -> impl Iterator<Item = (&'a Key, &'a Object)> {
+        let start = match (after, namespace) {
+            (Some(key), _) => Bound::Excluded(key.clone()),
+            (None, Some(namespace)) => Bound::Included(Key::new(namespace, "")),
+            (None, None) => Bound::Unbounded,
+        };
+        let objects = self.tables.get(table).map(|t| t.objects.range((start, Bound::Unbounded)));
         objects.into_iter().flatten().take_while(move |(k, _)| namespace.is_none_or(|n| k.namespace == n))
+    }
+
+    /// Hands over the objects of a table as they were in the past, in order, from behind a key on.
+    pub fn walk(
+        &self,
+        table: &str,
+        namespace: Option<&str>,
+        past: &Past,
+        after: Option<&Key>,
+        mut each: impl FnMut(&Key, &Object),
+    ) {
+        let mut then = past
+            .iter()
+            .filter(|(key, _)| namespace.is_none_or(|n| key.namespace == n) && after.is_none_or(|a| *key > a))
+            .peekable();
+        for (key, object) in self.scan_after(table, namespace, after) {
+            while let Some((other, was)) = then.next_if(|(other, _)| *other < key) {
+                if let Some(was) = was {
+                    each(other, was);
+                }
+            }
+            match then.next_if(|(other, _)| *other == key) {
+                Some((_, Some(was))) => each(key, was),
+                Some((_, None)) => {}
+                None => each(key, object),
+            }
+        }
+        for (other, was) in then {
+            if let Some(was) = was {
+                each(other, was);
+            }
+        }
+    }
+
+    /// How a table differed at a revision; `None` if that is compacted.
+    pub fn past(&self, table: &str, revision: u64) -> Option<Past> {
+        let Some(t) = self.tables.get(table) else { return Some(Past::new()) };
+        if revision < self.revision && (revision < t.compacted || revision < self.compacted) {
+            return None;
+        }
+        Some(t.undone(revision))
+    }
+
+    /// How a table differed at a revision, or at the oldest that the log reaches.
+    pub fn past_or_oldest(&self, table: &str, revision: u64) -> Past {
+        self.tables.get(table).map(|t| t.undone(revision)).unwrap_or_default()
     }
 
     /// Writes an object whose `resourceVersion` is [`Self::next_revision`].
@@ -232,11 +343,19 @@ impl Store {
         Ok(t.log.range(first..).cloned().collect())
     }
 
-    /// Forgets all logged events, as a compaction of the real server's etcd would.
+    /// Refuses lists from before a revision from now on, as a compaction of the real server's etcd does; watches start from the
+    /// server's own cache, whose window is the log.
+    pub fn compact_reads(&mut self, revision: u64) {
+        self.compacted = self.compacted.max(revision);
+    }
+
+    /// Forgets all logged events: lists and watches from the past are refused from now on.
     pub fn compact(&mut self) {
         let revision = self.revision;
+        self.compacted = revision;
         for table in self.tables.values_mut() {
             table.log.clear();
+            table.log_bytes = 0;
             table.compacted = revision;
             table.wake.send_replace(revision);
         }
@@ -245,13 +364,23 @@ impl Store {
 
 impl Table {
     fn record(&mut self, event: Event) {
-        if self.log.len() >= EVENT_LOG_EVENTS_MAX
-            && let Some(old) = self.log.pop_front()
-        {
-            self.compacted = old.revision;
-        }
+        self.log_bytes += event.object.weight();
         let revision = event.revision;
         self.log.push_back(Arc::new(event));
+        while self.log.len() > EVENT_LOG_EVENTS_MAX || self.log_bytes > EVENT_LOG_BYTES_MAX && self.log.len() > 1 {
+            let Some(old) = self.log.pop_front() else { break };
+            self.log_bytes = self.log_bytes.saturating_sub(old.object.weight());
+            self.compacted = old.revision;
+        }
         self.wake.send_replace(revision);
+    }
+
+    /// The events after a revision undone, newest first: the oldest has the last word.
+    fn undone(&self, revision: u64) -> Past {
+        let mut past = Past::new();
+        for event in self.log.iter().rev().take_while(|e| e.revision > revision) {
+            past.insert(Key::of(&event.object), event.before.clone());
+        }
+        past
     }
 }

@@ -142,6 +142,94 @@ fn pages_of_a_list_are_one_snapshot_and_compaction_is_gone() {
 }
 
 #[test]
+fn a_past_revision_can_be_listed_until_it_is_compacted() {
+    let mut e = engine();
+    let by = WriteOptions::by("test");
+    let target = Target { name: String::new(), ..e.target_of(&config_map("x", "1")).unwrap() };
+    for i in 0..3 {
+        e.create_object(config_map(&format!("c{i}"), "1"), &by, NOW).unwrap();
+    }
+    let then = e.revision();
+    let one = |name: &str| Target { name: name.into(), ..target.clone() };
+    e.delete(&one("c0"), &DeleteQuery::default(), NOW).unwrap();
+    e.patch(&one("c1"), PatchKind::Merge, &json!({"data": {"a": "2"}}), &by, NOW).unwrap();
+    e.create_object(config_map("c00", "1"), &by, NOW).unwrap();
+    let at = |e: &Engine, version| e.list(&target, &ListQuery { version, ..ListQuery::default() });
+    let names = |page: &ListPage| -> Vec<String> {
+        page.items.iter().map(|i| format!("{}={}", json::name(i), i["data"]["a"].as_str().unwrap())).collect()
+    };
+    let page = at(&e, ReadVersion::Exact(then)).unwrap();
+    assert_eq!((page.revision, names(&page)), (then, vec!["c0=1".into(), "c1=1".into(), "c2=1".into()]));
+    assert_eq!(names(&at(&e, ReadVersion::Any).unwrap()), ["c00=1", "c1=2", "c2=1"]);
+    assert_eq!(at(&e, ReadVersion::Exact(e.revision() + 1)).unwrap_err().code, 504);
+    // Five minutes on nothing is compacted yet, ten minutes on what was there at five is.
+    let later = |seconds| NOW + std::time::Duration::from_secs(seconds);
+    e.tick(later(300));
+    assert!(at(&e, ReadVersion::Exact(then)).is_ok());
+    e.tick(later(600));
+    let refused = at(&e, ReadVersion::Exact(then)).unwrap_err();
+    assert_eq!(
+        (refused.code, refused.message.as_str()),
+        (410, "The resourceVersion for the provided list is too old.")
+    );
+    assert!(e.events_after("configmaps", then).is_ok(), "watches start from the log");
+}
+
+#[test]
+fn continue_tokens_are_the_real_ones_and_bad_ones_say_so() {
+    let mut e = engine();
+    let by = WriteOptions::by("test");
+    for i in 0..3 {
+        e.create_object(config_map(&format!("c{i}"), "1"), &by, NOW).unwrap();
+    }
+    let mut target = Target { name: String::new(), ..e.target_of(&config_map("x", "1")).unwrap() };
+    let decoded = |token: &str| {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).unwrap();
+        serde_json::from_slice::<Value>(&bytes).unwrap()
+    };
+    let page = e.list(&target, &ListQuery { limit: 1, ..ListQuery::default() }).unwrap();
+    assert_eq!(decoded(&page.continue_token), json!({"v": "meta.k8s.io/v1", "rv": page.revision, "start": "c0\u{0}"}));
+    target.namespace.clear();
+    let page = e.list(&target, &ListQuery { limit: 1, ..ListQuery::default() }).unwrap();
+    assert_eq!(decoded(&page.continue_token)["start"], "default/c0\u{0}");
+    for (token, text) in [
+        ("!", "invalid continue token: continue key is not valid: illegal base64 data at input byte 0"),
+        (
+            "e30",
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version \"\"",
+        ),
+    ] {
+        let query = ListQuery { continue_token: token.into(), ..ListQuery::default() };
+        assert_eq!(e.list(&target, &query).unwrap_err().message, text);
+    }
+    let limited = ListQuery { limit: 1, version: ReadVersion::Any, ..ListQuery::default() };
+    assert_eq!(e.list(&target, &limited).unwrap().items.len(), 3, "whatever the cache has, it has whole");
+}
+
+#[test]
+fn namespaces_are_in_the_order_of_etcds_keys() {
+    let mut keys = vec![Key::new("a", "z"), Key::new("a-b", "a"), Key::new("", "n"), Key::new("a", "b")];
+    keys.sort();
+    assert_eq!(keys, [Key::new("", "n"), Key::new("a-b", "a"), Key::new("a", "b"), Key::new("a", "z")]);
+}
+
+#[test]
+fn an_instant_knows_the_revision_that_was_newest_at_its_end() {
+    let mut e = engine();
+    let by = WriteOptions::by("test");
+    let at = |second| NOW + std::time::Duration::from_secs(second);
+    let start = e.revision();
+    for second in [10, 20] {
+        e.tick(at(second));
+        e.create_object(config_map(&format!("c{second}"), "1"), &by, at(second)).unwrap();
+    }
+    e.tick(at(30));
+    let seen: Vec<u64> = [5, 10, 15, 20, 25, 99].iter().map(|s| e.revision_at(at(*s)) - start).collect();
+    assert_eq!(seen, [0, 1, 1, 2, 2, 2]);
+}
+
+#[test]
 fn the_two_event_groups_are_one_store_under_two_names() {
     let mut e = engine();
     let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},

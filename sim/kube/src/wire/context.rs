@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 
-use super::{params::Params, route};
+use super::{faults::Reading, params::Params, route};
 use crate::{
     access::{Connection, UserInfo},
-    server::RequestInfo,
+    faults::RequestInfo,
     status::Status,
 };
 
@@ -32,6 +32,8 @@ pub struct RequestContext {
     pub connection: Option<Connection>,
     /// Who asks; nobody until authentication.
     pub user: UserInfo,
+    /// What fault rules want of a read.
+    pub(super) reading: Reading,
 }
 
 impl RequestContext {
@@ -56,6 +58,7 @@ impl RequestContext {
             body,
             connection,
             user: UserInfo::default(),
+            reading: Reading::default(),
         })
     }
 
@@ -66,7 +69,7 @@ impl RequestContext {
 
     /// The field manager of a write that names none: the user agent's product.
     pub fn default_manager(&self) -> String {
-        self.info.user.chars().filter(|c| !c.is_control()).take(FIELD_MANAGER_CHARS_MAX).collect()
+        self.info.user_agent.chars().filter(|c| !c.is_control()).take(FIELD_MANAGER_CHARS_MAX).collect()
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `route` | paths: what is asked for, and what serves it |
 //! | `params` | query parameters |
 //! | `negotiate` | media types of bodies and answers |
+//! | `faults` | fault rules carried out around the verbs |
 //! | `read`, `watch`, `write` | the verbs |
 //! | `scale`, `log`, `eviction` | subresources |
 //! | `documents` | everything that is not a resource: discovery, version, health |
@@ -17,6 +18,7 @@ mod access;
 mod context;
 mod documents;
 mod eviction;
+mod faults;
 mod log;
 mod negotiate;
 mod params;
@@ -40,10 +42,7 @@ pub use crate::access::UserInfo;
 pub use params::Params;
 pub use watch::{BOOKMARK_INTERVAL, WATCH_TIMEOUT};
 
-use crate::{
-    server::{ApiServer, Verdict},
-    status::Status,
-};
+use crate::{server::ApiServer, status::Status};
 use route::Route;
 
 /// Answers one request.
@@ -65,19 +64,24 @@ pub async fn handle(server: ApiServer, request: Request<Bytes>) -> Response<Body
 async fn answer(server: &ApiServer, request: Request<Bytes>) -> Result<Response<Body>, Status> {
     let mut context = RequestContext::new(request)?;
     authenticate(server, &mut context)?;
-    if let Some(response) = fault_before(server, &context).await? {
+    let after = match faults::before(server, &mut context).await? {
+        faults::Before::Answer(response) => return Ok(response),
+        faults::Before::Go(after) => after,
+    };
+    let answer = carry_out(server, &mut context).await;
+    faults::after(after, answer).await
+}
+
+async fn carry_out(server: &ApiServer, context: &mut RequestContext) -> Result<Response<Body>, Status> {
+    authorize(server, context)?;
+    if let Some(response) = access::answer(server, context)? {
         return Ok(response);
     }
-    authorize(server, &mut context)?;
-    if let Some(response) = access::answer(server, &context)? {
-        return Ok(fault_after(server, &context, response).await);
+    match route::resolve(server, context)? {
+        Route::NotFound => Ok(respond::plain(http::StatusCode::NOT_FOUND, "404 page not found\n")),
+        Route::Document(document) => documents::answer(server, context, document),
+        Route::Resource(target) => serve_resource(server, context, &target).await,
     }
-    let response = match route::resolve(server, &context)? {
-        Route::NotFound => respond::plain(http::StatusCode::NOT_FOUND, "404 page not found\n"),
-        Route::Document(document) => documents::answer(server, &context, document)?,
-        Route::Resource(target) => serve_resource(server, &context, &target).await?,
-    };
-    Ok(fault_after(server, &context, response).await)
 }
 
 /// Who asks: fills [`RequestContext::user`]. 401 if the credentials are not known.
@@ -93,24 +97,6 @@ fn authorize(server: &ApiServer, context: &mut RequestContext) -> Result<(), Sta
     crate::access::authorize(server, &context.user, &crate::access::attributes(&context.info))
 }
 
-/// Faults that strike before anything is done.
-async fn fault_before(server: &ApiServer, context: &RequestContext) -> Result<Option<Response<Body>>, Status> {
-    match server.verdict(&context.info) {
-        Verdict::Pass => Ok(None),
-        Verdict::Refuse(status) => Err(status),
-        Verdict::Delay(time) => {
-            tokio::time::sleep(time).await;
-            Ok(None)
-        }
-        Verdict::Cut => Ok(Some(respond::cut())),
-    }
-}
-
-/// Faults that strike after the request took effect.
-async fn fault_after(_server: &ApiServer, _context: &RequestContext, response: Response<Body>) -> Response<Body> {
-    response
-}
-
 async fn serve_resource(
     server: &ApiServer,
     context: &RequestContext,
@@ -124,8 +110,8 @@ async fn serve_resource(
         _ => {}
     }
     match context.info.verb {
-        "get" => read::get(server, context, target, output),
-        "list" => read::list(server, context, target, output),
+        "get" => read::get(server, context, target, output).await,
+        "list" => read::list(server, context, target, output).await,
         "watch" => watch::watch(server, context, target, output),
         _ => {
             let operation = write::decode(context, target)?;

@@ -5,7 +5,7 @@ use sim_net::http::Body;
 
 use super::{RequestContext, negotiate::Output, respond};
 use crate::{
-    engine::{ListQuery, Target},
+    engine::{Engine, ListQuery, ReadVersion, Target},
     selectors::{FieldSelector, LabelSelector},
     server::ApiServer,
     status::{About, Cause, Status},
@@ -32,48 +32,32 @@ pub(super) fn list_options(cause: &Cause) -> Status {
     Status::invalid(about, "", std::slice::from_ref(cause))
 }
 
-fn forbidden(why: &str) -> Status {
-    list_options(&Cause::new("FieldValueForbidden", "resourceVersionMatch", format!("Forbidden: {why}")))
-}
-
 /// One object.
-pub(super) fn get(
+pub(super) async fn get(
     server: &ApiServer,
     context: &RequestContext,
     target: &Target,
     output: Output,
 ) -> Result<Response<Body>, Status> {
-    let object = server.engine().get(target)?;
+    let version = ReadVersion::of_get(context.params.get("resourceVersion"))?;
+    server.fresh(version).await?;
+    let engine = server.engine();
+    let object = match context.reading.revision(version, &engine) {
+        Some(revision) => engine.get_at(target, revision)?,
+        None => engine.get(target)?,
+    };
+    drop(engine);
     respond::object(context, output, target, StatusCode::OK, &object, &[])
 }
 
 /// A page of a collection.
-pub(super) fn list(
+pub(super) async fn list(
     server: &ApiServer,
     context: &RequestContext,
     target: &Target,
     output: Output,
 ) -> Result<Response<Body>, Status> {
-    let params = &context.params;
-    match (params.get("resourceVersion"), params.get("resourceVersionMatch")) {
-        (_, "") => {}
-        ("", _) => return Err(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")),
-        (_, _) if !params.get("continue").is_empty() => {
-            return Err(forbidden("resourceVersionMatch is forbidden when continue is provided"));
-        }
-        ("0", "Exact") => {
-            return Err(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
-        }
-        (_, "Exact" | "NotOlderThan") => {}
-        (_, other) => {
-            return Err(list_options(&Cause::new(
-                "FieldValueNotSupported",
-                "resourceVersionMatch",
-                format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""),
-            )));
-        }
-    }
-    if params.on("sendInitialEvents") || params.has("sendInitialEvents") {
+    if context.params.on("sendInitialEvents") || context.params.has("sendInitialEvents") {
         return Err(list_options(&Cause::new(
             "FieldValueForbidden",
             "sendInitialEvents",
@@ -87,7 +71,24 @@ pub(super) fn list(
             .parse()
             .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax")))?,
     };
-    let query = ListQuery { labels, fields, limit, continue_token: context.params.get("continue").to_owned() };
-    let page = server.engine().list(target, &query)?;
+    let params = &context.params;
+    let continue_token = params.get("continue").to_owned();
+    let version = ReadVersion::of_list(
+        params.get("resourceVersion"),
+        params.get("resourceVersionMatch"),
+        limit,
+        &continue_token,
+    )?;
+    server.fresh(version).await?;
+    let query = ListQuery { labels, fields, limit, continue_token, version };
+    let engine = server.engine();
+    let page = match context.reading.revision(version, &engine) {
+        _ if context.reading.expired && !query.continue_token.is_empty() => {
+            return Err(Engine::refuse_continue(target, &query.continue_token)?);
+        }
+        Some(revision) if query.continue_token.is_empty() => engine.list_at(target, &query, revision),
+        _ => engine.list(target, &query)?,
+    };
+    drop(engine);
     respond::list(context, output, target, &page)
 }

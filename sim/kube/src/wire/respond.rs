@@ -4,8 +4,6 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body_util::StreamBody;
-use hyper::body::Frame;
 use serde_json::{Value, json};
 use sim_clock::now;
 use sim_net::http::{Body, full};
@@ -63,14 +61,6 @@ pub(super) fn plain(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> 
     let mut response = typed(code, "text/plain; charset=utf-8", text.into(), &[]);
     response.headers_mut().insert("x-content-type-options", http::HeaderValue::from_static("nosniff"));
     response
-}
-
-/// An answer that breaks off: the client sees a connection error.
-pub(super) fn cut() -> Response<Body> {
-    let broken = futures::stream::once(async {
-        Err::<Frame<Bytes>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
-    });
-    Response::new(http_body_util::BodyExt::boxed(StreamBody::new(broken)))
 }
 
 /// Writes a value as negotiated.

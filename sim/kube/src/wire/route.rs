@@ -3,12 +3,7 @@
 use http::Method;
 
 use super::{RequestContext, params::Params};
-use crate::{
-    discovery,
-    engine::Target,
-    server::{ApiServer, RequestInfo},
-    status::Status,
-};
+use crate::{discovery, engine::Target, faults::RequestInfo, server::ApiServer, status::Status};
 
 /// What a path leads to.
 pub(super) enum Route {
@@ -50,7 +45,8 @@ pub(super) fn request_info(method: &Method, parts: &[String], params: &Params, a
         namespace: String::new(),
         name: String::new(),
         path: format!("/{}", parts.join("/")),
-        user: agent,
+        user: String::new(),
+        user_agent: agent,
     };
     let texts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let rest = match texts.as_slice() {

@@ -2,7 +2,6 @@
 
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use sim_clock::now;
 use sim_net::http::Body;
 
 use super::{
@@ -45,7 +44,7 @@ pub(super) fn answer(
     let replicas = json::int(&wanted, &["spec", "replicas"]).unwrap_or(0);
     let patch =
         json!({"metadata": {"resourceVersion": wanted["metadata"]["resourceVersion"]}, "spec": {"replicas": replicas}});
-    let written = server.engine().patch(&main, PatchKind::Merge, &patch, &options, now())?;
+    let written = server.engine().patch(&main, PatchKind::Merge, &patch, &options, server.now())?;
     Ok(respond::value(context, output, StatusCode::OK, &scale_of(&written.object)))
 }
 

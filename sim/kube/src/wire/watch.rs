@@ -19,8 +19,9 @@ use super::{
 };
 use crate::{
     engine::{Change, ListQuery, Object, Target, event_line},
+    faults::{Feed, FeedEnd},
     selectors::FieldSelector,
-    server::{ApiServer, WatchQuery, Watcher},
+    server::{ApiServer, WatchQuery},
     status::{About, Cause, Status},
     tables::{Include, Printer, partial},
 };
@@ -79,7 +80,7 @@ impl Shape {
 }
 
 struct Stream {
-    watcher: Watcher,
+    feed: Feed,
     shape: Shape,
     target: Target,
     initial: VecDeque<Bytes>,
@@ -156,8 +157,12 @@ pub(super) fn watch(
             }
         },
     };
+    let feed = Feed::new(server.clone(), watcher, context.info.clone());
+    if !feed.bookmarks() {
+        initial.retain(|line: &Bytes| !line.starts_with(b"{\"type\":\"BOOKMARK\""));
+    }
     let state = Stream {
-        watcher,
+        feed,
         shape,
         target: target.clone(),
         initial,
@@ -167,7 +172,7 @@ pub(super) fn watch(
     };
     Ok(streamed(futures::stream::unfold(state, |mut state| async move {
         let line = next_line(&mut state).await?;
-        Some((Ok(Frame::data(line)), state))
+        Some((line.map(Frame::data), state))
     })))
 }
 
@@ -182,30 +187,36 @@ where
 /// Most lines that are sent as one piece.
 const LINES_PER_FRAME_MAX: usize = 256;
 
-async fn next_line(state: &mut Stream) -> Option<Bytes> {
+async fn next_line(state: &mut Stream) -> Option<std::io::Result<Bytes>> {
     if state.done {
         return None;
     }
     if !state.initial.is_empty() {
         let count = state.initial.len().min(LINES_PER_FRAME_MAX);
-        return Some(state.initial.drain(..count).collect::<Vec<_>>().concat().into());
+        return Some(Ok(state.initial.drain(..count).collect::<Vec<_>>().concat().into()));
     }
     let pause = tokio::time::Instant::now() + BOOKMARK_INTERVAL;
     let wake = if state.bookmarks { pause.min(state.ends) } else { state.ends };
-    match tokio::time::timeout_at(wake, state.watcher.next()).await {
+    match tokio::time::timeout_at(wake, state.feed.next()).await {
         Ok(Ok(seen)) => {
             let object = crate::engine::view(&state.target.resource, seen.event.object.clone());
             let same = matches!(state.shape, Shape::Whole)
                 && seen.change == seen.event.change
                 && state.target.resource.api_version() == state.target.resource.storage_api_version;
-            Some(if same { seen.event.line() } else { state.shape.object(seen.change.as_str(), &object) })
+            Some(Ok(if same { seen.event.line() } else { state.shape.object(seen.change.as_str(), &object) }))
         }
-        Ok(Err(status)) => {
+        Ok(Err(FeedEnd::Refused(status))) => {
             state.done = true;
-            Some(event_line("ERROR", status.to_value().to_string().as_bytes()))
+            Some(Ok(event_line("ERROR", status.to_value().to_string().as_bytes())))
+        }
+        Ok(Err(FeedEnd::Broken)) => {
+            state.done = true;
+            Some(Err(std::io::ErrorKind::ConnectionReset.into()))
         }
         Err(_) if tokio::time::Instant::now() >= state.ends => None,
-        Err(_) => Some(bookmark(&mut state.shape, &state.target, state.watcher.position(), false)),
+        // Withheld by a fault: an empty piece keeps the loop going.
+        Err(_) if !state.feed.bookmarks() => Some(Ok(Bytes::new())),
+        Err(_) => Some(Ok(bookmark(&mut state.shape, &state.target, state.feed.position(), false))),
     }
 }
 
