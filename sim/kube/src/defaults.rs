@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::json::{child_map, default_to, ensure_map};
 
+mod kinds;
+
 /// Fills in the defaults of a built-in kind.
 pub fn apply(kind: &str, object: &mut Value) {
     match kind {
@@ -107,7 +109,7 @@ pub fn apply(kind: &str, object: &mut Value) {
                 default_to(spec, "policyTypes", types);
             }
         }
-        _ => {}
+        other => kinds::apply(other, object),
     }
 }
 
@@ -233,6 +235,13 @@ fn pod_spec(spec: &mut Value) {
         }
     }
     for volume in items(spec, "volumes") {
+        if let Some(projected) = volume.get_mut("projected").filter(|v| v.is_object()) {
+            for source in items(projected, "sources") {
+                if let Some(token) = source.get_mut("serviceAccountToken").filter(|v| v.is_object()) {
+                    default_to(token, "expirationSeconds", 3600);
+                }
+            }
+        }
         for source in ["configMap", "secret", "projected", "downwardAPI"] {
             if let Some(inner) = volume.get_mut(source).filter(|v| v.is_object()) {
                 default_to(inner, "defaultMode", 420);
@@ -269,6 +278,9 @@ fn container(c: &mut Value) {
             if let Some(get) = probe.get_mut("httpGet").filter(|v| v.is_object()) {
                 default_to(get, "path", "/");
                 default_to(get, "scheme", "HTTP");
+            }
+            if let Some(grpc) = probe.get_mut("grpc").filter(|v| v.is_object()) {
+                default_to(grpc, "service", "");
             }
         }
     }

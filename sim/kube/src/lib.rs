@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`engine`] | storage, admission and selection: pure, synchronous, time comes in |
 //! | [`ssa`] | server-side apply: field ownership, conflicts, merging by type |
+//! | [`decoding`], [`openapi`] | built-in kinds by their types; OpenAPI documents |
 //! | [`schema`], [`defaults`], [`patch`], [`selectors`], [`resources`] | what the engine is made of |
 //! | [`admission`] | webhooks between a request and the store |
 //! | [`ApiServer`] | the engine behind a lock, with watchers |
@@ -27,22 +28,21 @@
 //! assert_eq!(found.unwrap(), "1");
 //! ```
 //!
-//! **Not done, and said so with 501:** OpenAPI, groups and kinds outside the table of [`resources`], subresources other
+//! **Not done, and said so with 501:** groups and kinds outside the table of [`resources`], subresources other
 //! than `status`, `pods/log` and `pods/eviction` (and `scale` of the built-in workloads), apply on `scale`.
 //!
 //! **Not done in admission:** `matchConditions` of webhooks are refused with 501 when a configuration is stored;
 //! webhooks are not asked about `scale`, `CONNECT`, and what the cluster's own controllers write; LimitRanger and
 //! ResourceQuota are not there.
 //!
-//! **Not done on the wire:** protobuf is read, not written (406 if a client takes nothing else); `exact` and
-//! `NotOlderThan` lists are checked but answered from the newest revision; no bookmark just before a watch's time-out;
-//! descriptions of table columns are short texts of our own.
+//! **Not done on the wire:** protobuf is read, not written (406 if a client takes nothing else); no bookmark just before
+//! a watch's time-out; descriptions of table columns are short texts of our own.
 //!
 //! **Not done, without an answer of its own:** CRDs whose names are taken by another are accepted, defaults of a schema
 //! that changed are not filled in on reads, `scale` and `selectableFields` of custom resources are checked in their
-//! definition but not served; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; unknown
-//! fields of built-in kinds are neither pruned nor reported; quantities are not normalised; `exec` and `grpc` probes
-//! fail with a text that says so.
+//! definition but not served; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; zero values that
+//! Go's encoder leaves out (`hostNetwork: false`) stay where a client sent them; `exec` and `grpc` probes fail with a text
+//! that says so.
 //!
 //! **Not done among the controllers:** CronJob, HorizontalPodAutoscaler, PersistentVolume objects (claims are bound to a
 //! name), protection finalizers, node leases (a working kubelet renews without a write), node pressure conditions,
@@ -52,6 +52,7 @@
 pub mod access;
 pub mod admission;
 mod cluster;
+pub mod decoding;
 pub mod defaults;
 pub mod definitions;
 pub mod discovery;
@@ -63,6 +64,7 @@ pub mod json;
 mod kubelet;
 pub mod local;
 pub mod manifests;
+pub mod openapi;
 mod outages;
 pub mod patch;
 pub mod protobuf;

@@ -1,8 +1,12 @@
 //! JSON patch, JSON merge patch and strategic merge patch.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{json, status::Status};
+
+mod strategic;
+
+pub use strategic::strategic;
 
 /// Most operations of one JSON patch, as on the real server.
 pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
@@ -132,133 +136,10 @@ fn take(target: &mut Value, path: &str, op: &str) -> Result<Value, Status> {
     taken.ok_or_else(|| refused(op, path, "missing path"))
 }
 
-/// Merge keys of strategic merge patch for lists of built-in kinds.
-fn merge_key(parent: &str, field: &str) -> Option<&'static str> {
-    Some(match (parent, field) {
-        (
-            _,
-            "containers"
-            | "initContainers"
-            | "ephemeralContainers"
-            | "env"
-            | "volumes"
-            | "imagePullSecrets"
-            | "secrets",
-        ) => "name",
-        ("containers" | "initContainers", "ports") => "containerPort",
-        ("spec", "ports") => "port",
-        (_, "volumeMounts") => "mountPath",
-        (_, "volumeDevices") => "devicePath",
-        (_, "conditions") => "type",
-        ("status", "addresses") => "type",
-        (_, "ownerReferences") => "uid",
-        (_, "hostAliases" | "podIPs") => "ip",
-        (_, "topologySpreadConstraints") => "topologyKey",
-        _ => return None,
-    })
-}
-
-/// Lists of scalars that merge as sets.
-const MERGED_SCALARS: &[&str] = &["finalizers"];
-
-/// Strategic merge patch of a built-in kind.
-pub fn strategic(target: &mut Value, patch: &Value) {
-    strategic_map(target, patch, "");
-}
-
-fn strategic_map(target: &mut Value, patch: &Value, field: &str) {
-    let Value::Object(fields) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if fields.get("$patch").and_then(Value::as_str) == Some("replace") {
-        *target = without_directives(fields);
-        return;
-    }
-    let map = json::ensure_map(target);
-    if let Some(keys) = fields.get("$retainKeys").and_then(Value::as_array) {
-        map.retain(|k, _| keys.iter().any(|key| key == k));
-    }
-    for (key, value) in fields {
-        if let Some(list) = key.strip_prefix("$deleteFromPrimitiveList/") {
-            if let (Some(Value::Array(items)), Some(gone)) = (map.get_mut(list), value.as_array()) {
-                items.retain(|item| !gone.contains(item));
-            }
-            continue;
-        }
-        if key.starts_with('$') {
-            continue;
-        }
-        match value {
-            Value::Null => {
-                map.shift_remove(key);
-            }
-            Value::Object(inner) if inner.get("$patch").and_then(Value::as_str) == Some("delete") => {
-                map.shift_remove(key);
-            }
-            Value::Object(_) => strategic_map(map.entry(key.clone()).or_insert(Value::Null), value, key),
-            Value::Array(items) => {
-                let existing = map.entry(key.clone()).or_insert_with(|| Value::Array(Vec::new()));
-                strategic_list(existing, items, field, key);
-            }
-            scalar => {
-                map.insert(key.clone(), scalar.clone());
-            }
-        }
-    }
-}
-
-fn without_directives(fields: &Map<String, Value>) -> Value {
-    Value::Object(fields.iter().filter(|(k, _)| !k.starts_with('$')).map(|(k, v)| (k.clone(), v.clone())).collect())
-}
-
-fn strategic_list(existing: &mut Value, patch: &[Value], parent: &str, field: &str) {
-    let directive = |item: &Value, what: &str| item.get("$patch").and_then(Value::as_str) == Some(what);
-    let plain = || patch.iter().filter(|i| i.get("$patch").is_none()).cloned().collect::<Vec<_>>();
-    let Value::Array(items) = existing else {
-        *existing = Value::Array(plain());
-        return;
-    };
-    if patch.iter().any(|i| directive(i, "replace")) {
-        *items = plain();
-    } else if MERGED_SCALARS.contains(&field) {
-        for item in patch {
-            if !items.contains(item) {
-                items.push(item.clone());
-            }
-        }
-    } else if let Some(key) = merge_key(parent, field) {
-        for item in patch {
-            let at = items.iter().position(|i| i.get(key).is_some() && i.get(key) == item.get(key));
-            match at {
-                Some(at) if directive(item, "delete") => {
-                    items.remove(at);
-                }
-                Some(at) => strategic_map(&mut items[at], item, field),
-                None if directive(item, "delete") => {}
-                None => items.push(item.clone()),
-            }
-        }
-    } else {
-        *items = plain();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn strategic_merge_knows_containers_by_name() {
-        let mut pod = json!({"spec": {"containers": [{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]}, {"name": "b"}], "tolerations": [{"key": "t"}]}});
-        let patch = json!({"spec": {"containers": [{"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}]}, {"name": "b", "$patch": "delete"}], "tolerations": [{"key": "u"}]}});
-        strategic(&mut pod, &patch);
-        assert_eq!(
-            pod,
-            json!({"spec": {"containers": [{"name": "a", "image": "2", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]}], "tolerations": [{"key": "u"}]}})
-        );
-    }
 
     #[test]
     fn json_patch_adds_moves_and_refuses() {

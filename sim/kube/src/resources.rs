@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use sim_kube_schemas::Struct;
 
-use crate::{json, schema::Compiled, status::About};
+use crate::{json, openapi::Documents, schema::Compiled, status::About};
 
 mod kinds;
 
@@ -116,11 +116,12 @@ pub fn api_version(group: &str, version: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Registry {
     by_path: BTreeMap<String, BTreeMap<String, BTreeMap<String, Arc<ResourceType>>>>,
+    documents: Documents,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        let mut registry = Self { by_path: BTreeMap::new() };
+        let mut registry = Self { by_path: BTreeMap::new(), documents: Documents::default() };
         for kind in kinds::BUILT_IN {
             registry.insert(kind.resource());
         }
@@ -136,6 +137,11 @@ impl Registry {
             .entry(resource.version.clone())
             .or_default()
             .insert(resource.plural.clone(), Arc::new(resource));
+    }
+
+    /// OpenAPI documents that hold custom resources, as long as no definition changes.
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// The resource at a URL path.
@@ -176,6 +182,7 @@ impl Registry {
     /// Serves what a CustomResourceDefinition describes, replacing what it served before.
     pub fn add_definition(&mut self, definition: &Value) {
         self.remove_definition(definition);
+        self.documents = Documents::default();
         let group = json::text(definition, &["spec", "group"]).to_owned();
         let plural = json::text(definition, &["spec", "names", "plural"]).to_owned();
         let kind = json::text(definition, &["spec", "names", "kind"]).to_owned();
@@ -222,6 +229,7 @@ impl Registry {
 
     /// Stops serving what a CustomResourceDefinition describes.
     pub fn remove_definition(&mut self, definition: &Value) {
+        self.documents = Documents::default();
         let group = json::text(definition, &["spec", "group"]);
         let plural = json::text(definition, &["spec", "names", "plural"]);
         if let Some(versions) = self.by_path.get_mut(group) {

@@ -22,6 +22,7 @@ pub fn closure<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<String,
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut out = BTreeMap::new();
     let mut book = book();
+    rows::generate_meta(&mut book.generator);
     for root in rows::roots() {
         if wanted.contains(&root.definition()) {
             root.generate(&mut book.generator);

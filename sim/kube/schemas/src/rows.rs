@@ -72,6 +72,19 @@ impl Root {
     }
 }
 
+/// What every document of the API refers to beside its kinds: made at once, so that no document depends on another.
+pub(crate) fn generate_meta(generator: &mut SchemaGenerator) {
+    let _ = generator.subschema_for::<meta::v1::ObjectMeta>();
+    let _ = generator.subschema_for::<meta::v1::ListMeta>();
+    let _ = generator.subschema_for::<meta::v1::DeleteOptions>();
+    let _ = generator.subschema_for::<meta::v1::Status>();
+    let patch = json!({
+        "description": "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.",
+        "type": "object",
+    });
+    generator.definitions_mut().insert("io.k8s.apimachinery.pkg.apis.meta.v1.Patch".into(), patch);
+}
+
 fn with_description(mut schema: Value, text: &str) -> Value {
     if let Some(map) = schema.as_object_mut() {
         map.insert("description".into(), text.into());

@@ -75,8 +75,10 @@ pub struct WriteOptions {
     pub field_manager: String,
     /// Take over conflicting fields (apply only).
     pub force: bool,
-    /// Unknown fields of custom resources.
+    /// Unknown and duplicate fields.
     pub field_validation: FieldValidation,
+    /// Paths of fields that came twice in the body.
+    pub duplicates: Vec<String>,
 }
 
 impl WriteOptions {

@@ -57,7 +57,7 @@ fn custom_resources_default_prune_validate_and_keep_status_apart() {
     let strict = WriteOptions { field_validation: FieldValidation::Strict, ..by.clone() };
     assert_eq!(
         e.create_object(thing(json!({"size": 1, "x": 1})), &strict, NOW).unwrap_err().message,
-        "strict decoding error: unknown field \"spec.x\""
+        "Thing in version \"v1\" cannot be handled as a Thing: strict decoding error: unknown field \"spec.x\""
     );
     let made = e.create_object(thing(json!({"size": 1, "x": 1})), &by, NOW).unwrap();
     assert_eq!(made.warnings, ["unknown field \"spec.x\""]);

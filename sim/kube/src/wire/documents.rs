@@ -7,7 +7,7 @@ use sim_net::http::Body;
 use super::{
     RequestContext,
     negotiate::{self, Output, accepted_version},
-    respond,
+    openapi, respond,
     route::Document,
 };
 use crate::{discovery, server::ApiServer, status::Status};
@@ -48,6 +48,9 @@ pub(super) fn answer(
         }
         Document::Group(group) => discovery::group(registry, &group).ok_or_else(Status::no_such_resource)?,
         Document::Resources(group, version) => discovery::resources(registry, &group, &version),
+        Document::Swagger => return openapi::swagger(registry, context),
+        Document::OpenApiIndex => return openapi::index(registry, context),
+        Document::OpenApi(group, version) => return openapi::document(registry, context, &group, &version),
     };
     let output = Output { pretty: negotiate::pretty(context), ..Output::default() };
     Ok(respond::value(context, output, StatusCode::OK, &value))

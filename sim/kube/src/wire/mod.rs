@@ -11,6 +11,7 @@
 //! | `faults` | fault rules carried out around the verbs |
 //! | `read`, `watch`, `write` | the verbs |
 //! | `scale`, `log`, `eviction` | subresources |
+//! | `openapi` | OpenAPI documents: media types, hashes, caching |
 //! | `documents` | everything that is not a resource: discovery, version, health |
 //! | `respond` | answers |
 
@@ -21,6 +22,7 @@ mod eviction;
 mod faults;
 mod log;
 mod negotiate;
+mod openapi;
 mod params;
 mod read;
 mod respond;

@@ -182,6 +182,23 @@ fn unknown_format(known: &str) -> Status {
     )
 }
 
+/// The body as a value, and the paths of fields that JSON named twice.
+///
+/// # Errors
+/// As [`body`].
+pub(super) fn body_noting_duplicates(context: &RequestContext) -> Result<(Value, Vec<String>), Status> {
+    let json = matches!(
+        content_type(context),
+        JSON | "application/json-patch+json"
+            | "application/merge-patch+json"
+            | "application/strategic-merge-patch+json"
+    );
+    if json && let Ok(found) = crate::decoding::from_slice(&context.body) {
+        return Ok(found);
+    }
+    Ok((body(context)?, Vec::new()))
+}
+
 /// The body as a value.
 ///
 /// # Errors

@@ -31,6 +31,12 @@ pub(super) enum Document {
     Group(String),
     /// `/api/v1`, `/apis/<group>/<version>`.
     Resources(String, String),
+    /// `/openapi/v2`.
+    Swagger,
+    /// `/openapi/v3`.
+    OpenApiIndex,
+    /// `/openapi/v3/…` of a group and version.
+    OpenApi(String, String),
 }
 
 /// Verb and names of a request, from its method, path and query alone: authorisation and faults go by them, whether or
@@ -135,7 +141,14 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
         ["apis", group, version] if registry.serves_group_version(group, version) => {
             return Ok(Route::Document(Document::Resources((*group).to_owned(), (*version).to_owned())));
         }
-        ["openapi", ..] => return Err(Status::not_implemented("OpenAPI")),
+        ["openapi", "v2"] => return Ok(Route::Document(Document::Swagger)),
+        ["openapi", "v3"] => return Ok(Route::Document(Document::OpenApiIndex)),
+        ["openapi", "v3", "api", version] => {
+            return Ok(Route::Document(Document::OpenApi(String::new(), (*version).to_owned())));
+        }
+        ["openapi", "v3", "apis", group, version] => {
+            return Ok(Route::Document(Document::OpenApi((*group).to_owned(), (*version).to_owned())));
+        }
         ["metrics"] => return Err(Status::not_implemented("/metrics of the API server")),
         ["api", "v1", rest @ ..] | ["apis", _, _, rest @ ..] => rest,
         _ => return Ok(Route::NotFound),

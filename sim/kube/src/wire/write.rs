@@ -6,8 +6,7 @@ use sim_net::http::Body;
 
 use super::{
     RequestContext,
-    negotiate::Output,
-    negotiate::{body, is_apply, patch_kind},
+    negotiate::{Output, body, body_noting_duplicates, is_apply, patch_kind},
     read::selectors,
     respond,
 };
@@ -83,6 +82,7 @@ pub(super) fn options(context: &RequestContext) -> Result<WriteOptions, Status> 
                 ));
             }
         },
+        duplicates: Vec::new(),
     })
 }
 
@@ -114,17 +114,22 @@ fn check_manager(context: &RequestContext, name: &str) -> Result<(), Status> {
 /// # Errors
 /// 400, 405, 415.
 pub(super) fn decode(context: &RequestContext, target: &Target) -> Result<Operation, Status> {
-    let options = options(context)?;
+    let mut options = options(context)?;
+    let read = |options: &mut WriteOptions| -> Result<Value, Status> {
+        let (value, duplicates) = body_noting_duplicates(context)?;
+        options.duplicates = duplicates;
+        Ok(value)
+    };
     Ok(match context.info.verb {
         "create" => {
-            let object = body(context)?;
+            let object = read(&mut options)?;
             if target.resource.namespaced && target.namespace.is_empty() {
                 return Err(Status::method_not_allowed(target.resource.about()));
             }
             Operation::Create(object, options)
         }
-        "update" => Operation::Update(body(context)?, options),
-        "patch" => Operation::Patch(patch_kind(context)?, body(context)?, options),
+        "update" => Operation::Update(read(&mut options)?, options),
+        "patch" => Operation::Patch(patch_kind(context)?, read(&mut options)?, options),
         "delete" => Operation::Delete(delete_query(context)?),
         _ => {
             let query = delete_query(context)?;

@@ -3,7 +3,11 @@
 use serde_json::Value;
 
 use super::super::{Engine, FieldValidation, Target, WriteOptions, rules};
-use crate::{defaults, json, resources::ResourceType, status::Status};
+use crate::{
+    decoding, defaults, json,
+    resources::ResourceType,
+    status::{About, Cause, Status},
+};
 
 impl Engine {
     /// The body must speak of what the URL names; what it leaves out is filled in.
@@ -96,6 +100,35 @@ impl Engine {
         }
     }
 
+    /// Decodes a built-in kind by its type, in the form of the request: drops and names what it does not know.
+    /// `patched` is the patch, if the object came of one: the real server words its refusal otherwise.
+    pub(super) fn decode_typed(
+        target: &Target,
+        object: &mut Value,
+        patched: Option<&Value>,
+        options: &WriteOptions,
+    ) -> Result<Vec<String>, Status> {
+        let resource = &*target.resource;
+        let Some(structure) = resource.structure() else { return Ok(Vec::new()) };
+        let refuse = |why: &str| match patched {
+            None => undecodable(resource, why),
+            Some(patch) => {
+                let shown = Value::String(patch.to_string());
+                let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {shown}: {why}"));
+                Status::invalid(About { group: "", plural: "", kind: "" }, "", &[cause])
+            }
+        };
+        let unknown = decoding::decode(object, structure).map_err(|why| refuse(&why))?;
+        let texts = strict_texts(&unknown, options);
+        match options.field_validation {
+            FieldValidation::Strict if !texts.is_empty() => {
+                Err(refuse(&format!("strict decoding error: {}", texts.join(", "))))
+            }
+            FieldValidation::Ignore => Ok(Vec::new()),
+            _ => Ok(texts),
+        }
+    }
+
     /// Prunes and defaults.
     pub(super) fn prepare(
         resource: &ResourceType,
@@ -105,7 +138,7 @@ impl Engine {
         let mut warnings = Vec::new();
         if let Some(schema) = &resource.compiled {
             let dropped = schema.prune(object);
-            warnings = unknown_fields(&dropped, options)?;
+            warnings = unknown_fields(resource, &dropped, options)?;
             schema.default(object);
         } else if resource.built_in {
             json::strip_nulls(object);
@@ -151,14 +184,29 @@ impl Engine {
     }
 }
 
-pub(super) fn unknown_fields(dropped: &[String], options: &WriteOptions) -> Result<Vec<String>, Status> {
-    if dropped.is_empty() {
-        return Ok(Vec::new());
-    }
-    let texts: Vec<String> = dropped.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+/// What strict decoding objects to: fields that came twice, fields that the type does not know.
+fn strict_texts(unknown: &[String], options: &WriteOptions) -> Vec<String> {
+    let twice = options.duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
+    twice.chain(unknown.iter().map(|path| format!("unknown field \"{path}\""))).collect()
+}
+
+fn undecodable(resource: &ResourceType, why: &str) -> Status {
+    let ResourceType { kind, version, .. } = resource;
+    Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+}
+
+/// What becomes of fields that the schema of a custom resource does not know.
+pub(super) fn unknown_fields(
+    resource: &ResourceType,
+    dropped: &[String],
+    options: &WriteOptions,
+) -> Result<Vec<String>, Status> {
+    let texts = strict_texts(dropped, options);
     match options.field_validation {
+        FieldValidation::Strict if !texts.is_empty() => {
+            Err(undecodable(resource, &format!("strict decoding error: {}", texts.join(", "))))
+        }
         FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Warn => Ok(texts),
-        FieldValidation::Strict => Err(Status::bad_request(format!("strict decoding error: {}", texts.join(", ")))),
+        _ => Ok(texts),
     }
 }

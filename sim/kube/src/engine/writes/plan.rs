@@ -130,12 +130,15 @@ impl Engine {
         options: &WriteOptions,
         now: Timestamp,
     ) -> Result<Plan, Status> {
+        let unknown = Self::decode_typed(target, &mut object, None, options)?;
         Self::check_identity(target, &mut object)?;
         json::child_map(&mut object, "metadata").shift_remove("managedFields");
         if !json::text(&object, &["metadata", "resourceVersion"]).is_empty() {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        self.plan_new(target, object, None, options, now)
+        let mut plan = self.plan_new(target, object, None, options, now)?;
+        plan.warnings.splice(0..0, unknown);
+        Ok(plan)
     }
 
     /// Plans a new object; `managers` are given by an apply, else booked as an update.
@@ -183,6 +186,7 @@ impl Engine {
         options: &WriteOptions,
         now: Timestamp,
     ) -> Result<Plan, Status> {
+        let unknown = Self::decode_typed(target, &mut object, None, options)?;
         Self::check_identity(target, &mut object)?;
         let resource = &*target.resource;
         let live = self.live(target)?;
@@ -200,7 +204,9 @@ impl Engine {
         }
         check_version(target, &version, &live)?;
         reads::to_storage(resource, &mut object);
-        Self::plan_over(target, live, object, None, version, options, now)
+        let mut plan = Self::plan_over(target, live, object, None, version, options, now)?;
+        plan.warnings.splice(0..0, unknown);
+        Ok(plan)
     }
 
     /// Plans a patch; an apply may create.
@@ -230,9 +236,14 @@ impl Engine {
                     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
                 ));
             }
-            PatchKind::Strategic => patch::strategic(&mut object, body),
+            PatchKind::Strategic => {
+                let structure =
+                    resource.structure().ok_or_else(|| Status::not_implemented("patches of an untyped kind"))?;
+                patch::strategic(&mut object, body, structure)?;
+            }
             PatchKind::Apply => unreachable!("answered above"),
         }
+        let unknown = Self::decode_typed(target, &mut object, Some(body), options)?;
         Self::check_identity(target, &mut object)?;
         // A patch that names a version insists on it; one that does not is applied anew when the object moved on.
         if json::text(&object, &["metadata", "resourceVersion"]) != json::text(&live, &["metadata", "resourceVersion"])
@@ -240,7 +251,9 @@ impl Engine {
             return Err(Status::modified(resource.about(), &target.name));
         }
         reads::to_storage(resource, &mut object);
-        Self::plan_over(target, live, object, None, String::new(), options, now)
+        let mut plan = Self::plan_over(target, live, object, None, String::new(), options, now)?;
+        plan.warnings.splice(0..0, unknown);
+        Ok(plan)
     }
 
     /// Plans a server-side apply.
@@ -271,9 +284,27 @@ impl Engine {
         let mut warnings = Vec::new();
         if let Some(schema) = &resource.compiled {
             let dropped = schema.prune(&mut config);
-            warnings = unknown_fields(&dropped, options)?;
+            warnings = unknown_fields(resource, &dropped, options)?;
         } else if resource.built_in {
             json::strip_nulls(&mut config);
+            let complaints = ssa::check(&config, resource.structure().map_or(Shape::Untyped, Shape::Kind));
+            if !complaints.is_empty() {
+                return Err(Status::new(
+                    500,
+                    "",
+                    format!(
+                        "failed to create typed patch object ({}/{}; {}/{}, Kind={}): {}",
+                        target.namespace,
+                        target.name,
+                        resource.group,
+                        resource.version,
+                        resource.kind,
+                        ssa::complaints_text(&complaints)
+                    ),
+                ));
+            }
+            // Quantities and times are owned in the form in which they are stored.
+            Self::decode_typed(target, &mut config, None, options)?;
         }
         for field in ["resourceVersion", "creationTimestamp", "uid", "generation", "selfLink", "managedFields"] {
             json::child_map(&mut config, "metadata").shift_remove(field);
