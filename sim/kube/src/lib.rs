@@ -76,6 +76,7 @@ pub mod ssa;
 mod status;
 pub mod tables;
 pub mod tls;
+pub mod validation;
 pub mod wire;
 pub mod workloads;
 

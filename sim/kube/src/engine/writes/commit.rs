@@ -12,6 +12,7 @@ use crate::{
     resources::ResourceType,
     ssa::Manager,
     status::{Cause, Status},
+    validation,
 };
 
 /// What became of a plan.
@@ -99,7 +100,7 @@ impl Engine {
             object["status"] = crate::definitions::status(object, Some(live), &plan.now.rfc3339());
         }
         Self::validate(resource, object, Some(&**live), &target.name)?;
-        let fixed = rules::immutable(resource, live, object);
+        let fixed = validation::immutable(resource, live, object);
         if !fixed.is_empty() {
             return Err(Status::invalid(resource.about(), &target.name, &fixed));
         }

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use super::super::{Engine, FieldValidation, Target, WriteOptions, rules};
+use super::super::{Engine, FieldValidation, Target, WriteOptions};
 use crate::{
     decoding, defaults, json,
     resources::ResourceType,
     status::{About, Cause, Status},
+    validation,
 };
 
 impl Engine {
@@ -174,11 +175,14 @@ impl Engine {
             // Without it the webhook would be asked about more than its owner wants.
             return Err(Status::not_implemented("matchConditions of webhooks"));
         }
-        let mut causes = rules::metadata(resource, object);
+        let mut causes = validation::metadata(resource, object);
         if let Some(schema) = &resource.compiled {
             causes.extend(schema.validate(object, old));
         } else if resource.built_in {
-            causes.extend(rules::content(resource, object));
+            causes.extend(validation::content(resource, object));
+            if resource.kind == "CustomResourceDefinition" {
+                causes.extend(crate::definitions::validate(object));
+            }
         }
         if causes.is_empty() { Ok(()) } else { Err(Status::invalid(resource.about(), name, &causes)) }
     }

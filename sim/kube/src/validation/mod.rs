@@ -1,0 +1,91 @@
+//! What the real server checks of built-in kinds beyond their types, in its words: one file a group of kinds.
+//!
+//! All functions are pure: they read an object that was decoded and defaulted, and report [`Cause`]s in the order in
+//! which the real server finds them.
+//!
+//! ```
+//! use serde_json::json;
+//! let mut errors = sim_kube::validation::Errors::default();
+//! sim_kube::validation::config_map(&json!({"data": {"a b": "1"}}), &mut errors);
+//! assert!(errors.causes()[0].message.starts_with("Invalid value: \"a b\": a valid config key must consist of"));
+//! ```
+
+mod config;
+mod errors;
+mod metadata;
+mod names;
+mod pod;
+mod pod_update;
+mod rbac;
+mod service;
+mod storage;
+mod webhooks;
+mod workload;
+
+use serde_json::Value;
+
+pub use config::config_map;
+pub use errors::Errors;
+
+use crate::{json, resources::ResourceType, status::Cause};
+
+/// Checks `metadata` of an object to be stored.
+pub(crate) fn metadata(resource: &ResourceType, object: &Value) -> Vec<Cause> {
+    let mut errors = Errors::default();
+    metadata::check(resource, object, &mut errors);
+    errors.into_causes()
+}
+
+/// Checks the content of a built-in kind.
+pub(crate) fn content(resource: &ResourceType, object: &Value) -> Vec<Cause> {
+    let mut errors = Errors::default();
+    match resource.kind.as_str() {
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
+            workload::check(&resource.kind, object, &mut errors);
+        }
+        "Pod" => pod::check(object.get("spec").unwrap_or(&Value::Null), "spec", pod::Owner::Nobody, &mut errors),
+        "Service" => service::check(object, &mut errors),
+        "ConfigMap" => config_map(object, &mut errors),
+        "Secret" => config::secret(object, &mut errors),
+        "PersistentVolumeClaim" => storage::claim(object, &mut errors),
+        "Role" | "ClusterRole" => rbac::role(&resource.kind, object, &mut errors),
+        "RoleBinding" | "ClusterRoleBinding" => rbac::binding(&resource.kind, object, &mut errors),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            webhooks::check(&resource.kind, object, &mut errors);
+        }
+        "PodDisruptionBudget"
+            if json::at(object, &["spec", "minAvailable"]).is_some()
+                && json::at(object, &["spec", "maxUnavailable"]).is_some() =>
+        {
+            let spec = object.get("spec").unwrap_or(&Value::Null);
+            errors.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set");
+        }
+        _ => {}
+    }
+    errors.into_causes()
+}
+
+/// Fields that may not change once written.
+pub(crate) fn immutable(resource: &ResourceType, old: &Value, new: &Value) -> Vec<Cause> {
+    let mut errors = Errors::default();
+    match resource.kind.as_str() {
+        "Deployment" | "ReplicaSet" | "DaemonSet" => errors.fixed(old, new, &["spec", "selector"]),
+        "StatefulSet" => workload::stateful_set_update(old, new, &mut errors),
+        "RoleBinding" | "ClusterRoleBinding" if old.get("roleRef") != new.get("roleRef") => {
+            errors.invalid("roleRef", new.get("roleRef").unwrap_or(&Value::Null), "cannot change roleRef");
+        }
+        "Service" => service::update(old, new, &mut errors),
+        "ConfigMap" => config::frozen(old, new, &["data", "binaryData"], &mut errors),
+        "Secret" => {
+            errors.fixed(old, new, &["type"]);
+            config::frozen(old, new, &["data"], &mut errors);
+        }
+        "PersistentVolumeClaim" => storage::claim_update(old, new, &mut errors),
+        "Pod" => pod_update::check(old, new, &mut errors),
+        _ => {}
+    }
+    errors.into_causes()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! Claims of volumes.
+
+use serde_json::Value;
+
+use super::Errors;
+use crate::json;
+
+const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+
+pub(super) fn claim(object: &Value, errors: &mut Errors) {
+    claim_spec(object.get("spec").unwrap_or(&Value::Null), "spec", errors);
+}
+
+pub(super) fn claim_spec(spec: &Value, path: &str, errors: &mut Errors) {
+    let modes = json::list(spec, &["accessModes"]);
+    if modes.is_empty() {
+        errors.required(format!("{path}.accessModes"), "at least 1 access mode is required");
+    }
+    for mode in modes.iter().filter_map(Value::as_str).filter(|m| !MODES.contains(m)) {
+        errors.unsupported(format!("{path}.accessModes"), mode, MODES);
+    }
+    if json::at(spec, &["resources", "requests", "storage"]).is_none() {
+        errors.required(format!("{path}.resources[storage]"), "");
+    }
+    errors.one_of(spec, path, "volumeMode", &["Block", "Filesystem"]);
+}
+
+pub(super) fn claim_update(old: &Value, new: &Value, errors: &mut Errors) {
+    let bound = json::text(old, &["status", "phase"]) == "Bound";
+    let frozen = |object: &Value| {
+        let mut spec = object.get("spec").cloned().unwrap_or(Value::Null);
+        let map = json::ensure_map(&mut spec);
+        // Binding writes the volume's name, defaulting the class; a bound claim may grow.
+        map.shift_remove("volumeAttributesClassName");
+        if json::text(old, &["spec", "volumeName"]).is_empty() {
+            map.shift_remove("volumeName");
+        }
+        if json::at(old, &["spec", "storageClassName"]).is_none() {
+            map.shift_remove("storageClassName");
+        }
+        if bound && let Some(requests) = map.get_mut("resources").and_then(|r| r.get_mut("requests")) {
+            json::ensure_map(requests).shift_remove("storage");
+        }
+        spec
+    };
+    if frozen(old) != frozen(new) {
+        errors.forbidden(
+            "spec",
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
+        );
+    }
+}
