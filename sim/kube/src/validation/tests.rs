@@ -206,7 +206,7 @@ fn what_is_wrong_is_refused_in_the_real_words() {
         (
             "Service",
             json!({"spec": {"ports": [{"port": 0}]}}),
-            "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            "[spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive, spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive]",
         ),
         (
             "Service",
