@@ -10,21 +10,25 @@ use sim_clock::now;
 use sim_net::{Host, NameTarget, Network, ServicePort};
 
 use crate::{
+    access::{self, AccessOptions},
     engine::{DeleteQuery, Object, Target, WriteOptions},
     json,
     kubelet::{self, ContainerLogs, ContainerRuntime, ImageBehaviour, ReadinessFault, Shared},
     outages::{self, Labels, Outage, OutageId, Outages},
     server::ApiServer,
     status::Status,
-    wire, workloads,
+    tls, wire, workloads,
 };
 
 /// Address of the API server's host.
 pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// Cluster IP of the Service `kubernetes`.
 pub const API_SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
-/// Port of the API server.
+/// Port of the API server inside a world: plain HTTP. Requests with a bearer token are authenticated and authorised as
+/// anywhere; those without credentials are the world's own parts, and trusted.
 pub const API_PORT: u16 = 443;
+/// Port of the API server with TLS, where nobody is trusted without credentials.
+pub const API_TLS_PORT: u16 = 6443;
 
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
@@ -35,11 +39,14 @@ pub struct KubeOptions {
     pub kubelet_events: bool,
     /// Start delays by image.
     pub images: BTreeMap<String, ImageBehaviour>,
+    /// Who may what. `Some`: the bootstrap roles are there, pods have service accounts and tokens, and the API is served
+    /// with TLS on [`API_TLS_PORT`] too. `None`: everybody may everything, and none of this is there.
+    pub access: Option<AccessOptions>,
 }
 
 impl Default for KubeOptions {
     fn default() -> Self {
-        Self { nodes: 3, kubelet_events: true, images: BTreeMap::new() }
+        Self { nodes: 3, kubelet_events: true, images: BTreeMap::new(), access: None }
     }
 }
 
@@ -73,6 +80,12 @@ impl Cluster {
             .listen(API_PORT)
             .map_err(|source| crate::Error::Listen { what: format!("kubernetes:{API_PORT}"), source })?;
         api.call_webhooks_from(host.clone());
+        let secured = options.access.is_some();
+        if let Some(access) = options.access {
+            api.bootstrap_roles()?;
+            api.set_access(access);
+            api.engine().enable_service_accounts();
+        }
         let target = NameTarget::Service {
             ip: API_SERVICE_ADDRESS,
             ports: vec![ServicePort { port: API_PORT, endpoints: vec![(API_ADDRESS, API_PORT)] }],
@@ -91,9 +104,13 @@ impl Cluster {
         }
         sim_clock::spawn("kube-apiserver", wire::serve(listener, api.clone()));
         let outages = Arc::new(Outages::default());
+        let mut authority_pem = String::new();
+        if secured {
+            authority_pem = serve_securely(&api, &host)?;
+        }
         sim_clock::spawn(
             "kube-controllers",
-            workloads::run(api.clone(), network.clone(), outages.clone(), options.kubelet_events),
+            workloads::run(api.clone(), network.clone(), outages.clone(), options.kubelet_events, authority_pem),
         );
         let kubelet = Arc::new(Shared::new(
             api.clone(),
@@ -201,6 +218,19 @@ impl Cluster {
     pub fn set_image_behaviour(&self, image: &str, behaviour: ImageBehaviour) {
         self.kubelet.images.lock().unwrap_or_else(PoisonError::into_inner).insert(image.to_owned(), behaviour);
     }
+}
+
+/// Serves the API with TLS, and starts the controllers of service accounts and cluster roles; gives the authority's PEM.
+fn serve_securely(api: &ApiServer, host: &sim_net::Host) -> Result<String, crate::Error> {
+    let secure = host
+        .listen(API_TLS_PORT)
+        .map_err(|source| crate::Error::Listen { what: format!("kubernetes:{API_TLS_PORT}"), source })?;
+    let authority = api.authority()?;
+    let serving = authority.serving(tls::SERVING_NAMES, now(), tls::CERTIFICATE_VALIDITY)?;
+    let config = tls::server_config(&serving, &authority)?;
+    sim_clock::spawn("kube-apiserver/tls", tls::serve(secure, tls::Endpoint::tls(api.clone(), config)));
+    sim_clock::spawn("kube-controllers/access", access::run_controllers(api.clone(), authority.pem().to_owned()));
+    Ok(authority.pem().to_owned())
 }
 
 fn register_node(api: &ApiServer, name: &str, ip: Ipv4Addr) -> Result<(), crate::Error> {

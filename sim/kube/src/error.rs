@@ -18,6 +18,9 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// Keys and certificates.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
     /// The network refused a listener.
     #[error("listening on {what}: {source}")]
     Listen {

@@ -80,7 +80,7 @@ pub mod validation;
 pub mod wire;
 pub mod workloads;
 
-pub use cluster::{API_ADDRESS, API_PORT, API_SERVICE_ADDRESS, Cluster, KubeOptions};
+pub use cluster::{API_ADDRESS, API_PORT, API_SERVICE_ADDRESS, API_TLS_PORT, Cluster, KubeOptions};
 pub use error::Error;
 pub use faults::{FaultGuard, FaultId};
 pub use kubelet::{

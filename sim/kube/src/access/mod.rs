@@ -5,19 +5,24 @@
 //! port inside a world trust their callers ([`UserInfo::admin`]), any other way takes them for `system:anonymous`. Then
 //! `Impersonate-…` headers are looked at, then [`rbac`].
 //!
+//! A cluster does all this when [`KubeOptions::access`](crate::KubeOptions::access) says so; worlds do not yet by default.
+//!
 //! Not done: the node authorizer (nodes have no more rights than their roles give them), certificate signing requests,
 //! tokens of Secrets (`kubernetes.io/service-account-token`), tokens bound to Secrets and Nodes, webhooks for tokens and
 //! authorisation, OpenID Connect.
 
+mod controllers;
 mod escalation;
 mod gate;
 pub mod rbac;
 mod reviews;
 mod server;
+pub mod service_accounts;
 mod state;
 pub mod tokens;
 mod user;
 
+pub(crate) use controllers::run as run_controllers;
 pub(crate) use escalation::check as check_escalation;
 pub(crate) use gate::{attributes, authenticate, authorize, impersonate};
 pub(crate) use reviews::{

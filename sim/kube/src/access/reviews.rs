@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 use sim_clock::{Timestamp, now};
 
 use super::{
-    UserInfo,
+    Access, UserInfo,
     rbac::{Attributes, On, Rule},
     tokens::{Claims, ISSUER},
     user::MASTERS,
 };
 use crate::{
+    engine::Engine,
     json,
     server::ApiServer,
     status::{About, Cause, Status},
@@ -255,7 +256,17 @@ pub(crate) fn token_request(
             )));
         }
     };
-    let token = issue(server, namespace, name, pod, json::text(bound, &["uid"]), audiences.clone(), seconds, now)?;
+    let token = issue(
+        server.access(),
+        &server.engine(),
+        namespace,
+        name,
+        pod,
+        json::text(bound, &["uid"]),
+        audiences.clone(),
+        seconds,
+        now,
+    )?;
     let mut spec = json!({"audiences": audiences, "expirationSeconds": seconds});
     spec["boundObjectRef"] = if bound.is_object() { bound.clone() } else { Value::Null };
     let expires = (now + std::time::Duration::from_secs(seconds.max(0) as u64)).rfc3339();
@@ -270,7 +281,8 @@ pub(crate) fn token_request(
 /// 404, 409.
 #[expect(clippy::too_many_arguments, reason = "what a token request says, and when")]
 pub(crate) fn issue(
-    server: &ApiServer,
+    access: &Access,
+    engine: &Engine,
     namespace: &str,
     name: &str,
     pod: Option<&str>,
@@ -282,7 +294,6 @@ pub(crate) fn issue(
     /// The life that the admission plugin asks for; such a token lives on for a year, for clients that never read it again.
     const WARN_ONLY_SECONDS: i64 = 3607;
     const EXTENDED_SECONDS: i64 = 365 * 86_400;
-    let mut engine = server.engine();
     let about = |plural| About { group: "", plural, kind: "" };
     let account = engine
         .peek("serviceaccounts", namespace, name)
@@ -313,7 +324,7 @@ pub(crate) fn issue(
         node = engine.peek("nodes", "", node_name).map(|n| (node_name.to_owned(), json::uid(n).to_owned()));
     }
     let extended = pod.is_some() && seconds == WARN_ONLY_SECONDS && audiences == [ISSUER];
-    let id = engine.chance().uuid();
+    let id = access.token_id();
     let claims = Claims {
         account: &account,
         pod: pod.as_deref(),
@@ -324,5 +335,5 @@ pub(crate) fn issue(
         warn_after: extended.then_some(seconds),
         id,
     };
-    Ok(server.access().signer().issue(&claims))
+    Ok(access.signer().issue(&claims))
 }

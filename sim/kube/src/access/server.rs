@@ -75,6 +75,6 @@ impl ApiServer {
     /// 404 without the account.
     pub fn service_account_token(&self, namespace: &str, name: &str, life: Duration) -> Result<String, Status> {
         let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX >> 1);
-        super::issue(self, namespace, name, None, "", vec![ISSUER.to_owned()], seconds, now())
+        super::issue(self.access(), &self.engine(), namespace, name, None, "", vec![ISSUER.to_owned()], seconds, now())
     }
 }

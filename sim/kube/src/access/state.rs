@@ -67,6 +67,8 @@ pub(crate) struct Access {
     signer: OnceLock<Signer>,
     authority: OnceLock<(Arc<Authority>, ClientCertificates)>,
     verified: Mutex<BTreeMap<String, Arc<Value>>>,
+    /// Ids of tokens; a stream of its own, so that uids of objects do not depend on how many tokens there are.
+    ids: Mutex<sim_clock::Chance>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,6 +83,7 @@ impl Access {
             signer: OnceLock::new(),
             authority: OnceLock::new(),
             verified: Mutex::default(),
+            ids: Mutex::new(sim_clock::seeded("kube/tokens")),
         }
     }
 
@@ -94,6 +97,11 @@ impl Access {
 
     pub fn mode(&self) -> Authorization {
         lock(&self.options).authorization
+    }
+
+    /// An id for a token.
+    pub fn token_id(&self) -> String {
+        lock(&self.ids).uuid()
     }
 
     /// The key of the tokens, made when it is needed first.

@@ -112,6 +112,8 @@ pub struct Engine {
     uids: BTreeMap<String, (Arc<str>, Key)>,
     garbage: VecDeque<Garbage>,
     clock: history::Clock,
+    /// Whether pods are given service accounts (and refused without).
+    service_accounts: bool,
 }
 
 impl Engine {
@@ -127,6 +129,7 @@ impl Engine {
             uids: BTreeMap::new(),
             garbage: VecDeque::new(),
             clock: history::Clock::new(now),
+            service_accounts: false,
         };
         for name in NAMESPACES {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -134,6 +137,12 @@ impl Engine {
             debug_assert!(made.is_ok(), "the namespaces of an empty cluster can be made: {made:?}");
         }
         engine
+    }
+
+    /// Lets pods have service accounts from now on: the account must exist, and its token is mounted. Needs the
+    /// controllers that make an account in every namespace.
+    pub fn enable_service_accounts(&mut self) {
+        self.service_accounts = true;
     }
 
     /// The served resources.

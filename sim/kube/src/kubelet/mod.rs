@@ -9,6 +9,7 @@ mod probe;
 mod readiness;
 mod runtime;
 mod status;
+mod tokens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     readiness_faults: readiness::ReadinessFaults,
     chance: Mutex<Chance>,
     mounts: watch::Sender<u64>,
+    tokens: tokens::Tokens,
 }
 
 impl Shared {
@@ -95,6 +97,7 @@ impl Shared {
             readiness_faults: readiness::ReadinessFaults::default(),
             chance,
             mounts: watch::Sender::new(0),
+            tokens: tokens::Tokens::default(),
         }
     }
 

@@ -128,12 +128,14 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
         if worker.ending && worker.slots.iter().all(|s| !s.running()) {
             break;
         }
+        let rotate = worker.shared.tokens.next(json::uid(&worker.pod)).map(|at| at.since(now()));
         tokio::select! {
             biased;
             changed = updates.changed() => {
                 if changed.is_err() {
                     // Deleted by force: nothing is left to report on.
                     worker.slots.iter_mut().for_each(Slot::abort);
+                    worker.shared.tokens.forget(json::uid(&worker.pod));
                     worker.shared.network.remove_host(ip);
                     return;
                 }
@@ -152,6 +154,7 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
             () = tokio::time::sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() && worker.failed.is_none() => {
                 worker.give_up("DeadlineExceeded", "Pod was active on the node longer than the specified deadline".to_owned());
             }
+            () = tokio::time::sleep(rotate.unwrap_or_default()), if rotate.is_some() && !worker.ending => worker.remount(),
             () = tokio::time::sleep_until(kill_at.unwrap_or_else(tokio::time::Instant::now)), if kill_at.is_some() => {
                 for at in 0..worker.slots.len() {
                     if worker.slots[at].running() {
@@ -163,6 +166,7 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
         }
     }
     worker.slots.iter_mut().for_each(Slot::abort);
+    worker.shared.tokens.forget(json::uid(&worker.pod));
     worker.shared.network.remove_host(ip);
     let query =
         DeleteQuery { grace_seconds: Some(0), uid: Some(json::uid(&worker.pod).to_owned()), ..DeleteQuery::default() };
@@ -347,8 +351,9 @@ impl Worker {
             pod["status"]["podIP"] = self.host.ip().to_string().into();
             pod["status"]["hostIP"] = self.node.ip().to_string().into();
             let spec = &self.slots[at].spec;
+            let token = |source: &Value| self.shared.tokens.get(&self.shared.server, &engine, &pod, source);
             pod_env::environment(&engine, &pod, spec)
-                .and_then(|env| pod_env::mounts(&engine, &pod, spec).map(|mounted| (env, mounted)))
+                .and_then(|env| pod_env::mounts(&engine, &token, &pod, spec).map(|mounted| (env, mounted)))
         };
         let (env, (places, files)) = match prepared {
             Ok(prepared) => prepared,
@@ -557,9 +562,10 @@ impl Worker {
 
     fn remount(&mut self) {
         let engine = self.shared.server.engine();
+        let token = |source: &Value| self.shared.tokens.get(&self.shared.server, &engine, &self.pod, source);
         for slot in self.slots.iter().filter(|s| s.running()) {
             // An object that went away keeps its last content, as on a real node.
-            if let Ok((places, files)) = pod_env::mounts(&engine, &self.pod, &slot.spec) {
+            if let Ok((places, files)) = pod_env::mounts(&engine, &token, &self.pod, &slot.spec) {
                 slot.files.remount(&places, files);
             }
         }

@@ -129,6 +129,7 @@ pub(super) fn environment(engine: &Engine, pod: &Value, container: &Value) -> Re
 /// Places of a container's mounts that the kubelet fills, and their files.
 pub(super) fn mounts(
     engine: &Engine,
+    token: &dyn Fn(&Value) -> Result<String, Missing>,
     pod: &Value,
     container: &Value,
 ) -> Result<(Vec<String>, BTreeMap<String, Bytes>), Missing> {
@@ -139,7 +140,12 @@ pub(super) fn mounts(
         let Some(volume) = json::list(pod, &["spec", "volumes"]).iter().find(|v| v["name"] == name) else { continue };
         let path = json::text(mount, &["mountPath"]).trim_end_matches('/');
         let mut sources: Vec<(&Value, &str)> = Vec::new();
-        for (field, kind) in [("configMap", "ConfigMap"), ("secret", "Secret"), ("downwardAPI", "DownwardAPI")] {
+        for (field, kind) in [
+            ("configMap", "ConfigMap"),
+            ("secret", "Secret"),
+            ("downwardAPI", "DownwardAPI"),
+            ("serviceAccountToken", "Token"),
+        ] {
             sources.extend(volume.get(field).map(|s| (s, kind)));
             sources.extend(
                 json::list(volume, &["projected", "sources"]).iter().filter_map(|s| s.get(field)).map(|s| (s, kind)),
@@ -151,7 +157,13 @@ pub(super) fn mounts(
         places.push(path.to_owned());
         let mut content = BTreeMap::new();
         for (source, kind) in sources {
-            content.extend(source_files(engine, pod, namespace, source, kind)?);
+            if kind == "Token" {
+                let text =
+                    token(source).map_err(|why| format!("MountVolume.SetUp failed for volume {name:?} : {why}"))?;
+                content.insert(json::text(source, &["path"]).to_owned(), Bytes::from(text));
+            } else {
+                content.extend(source_files(engine, pod, namespace, source, kind)?);
+            }
         }
         match json::text(mount, &["subPath"]) {
             "" => files.extend(content.into_iter().map(|(file, bytes)| (format!("{path}/{file}"), bytes))),

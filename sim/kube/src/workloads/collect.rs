@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sim_clock::Timestamp;
 
 use crate::{
@@ -129,12 +129,4 @@ pub(super) fn empty_namespace(engine: &mut Engine, namespace: &str, now: Timesta
     if inside(engine).is_empty() {
         engine.remove_finalizer("namespaces", &crate::engine::Key::new("", namespace), "kubernetes");
     }
-}
-
-/// What every new namespace gets.
-pub(super) fn namespace_contents(namespace: &str) -> [Value; 2] {
-    [
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}),
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt", "namespace": namespace}, "data": {"ca.crt": ""}}),
-    ]
 }

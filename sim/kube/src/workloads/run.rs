@@ -69,6 +69,7 @@ const TABLES: &[&str] = &[
     "poddisruptionbudgets.policy",
     "services",
     "events",
+    "serviceaccounts",
 ];
 
 struct Loop {
@@ -85,13 +86,22 @@ struct Loop {
     unschedulable: BTreeSet<Key>,
     names: BTreeMap<Key, Vec<String>>,
     kubelet_events: bool,
+    /// The certificate that `kube-root-ca.crt` holds.
+    authority_pem: String,
 }
 
 /// Runs all controllers and the scheduler until the world ends.
-pub(crate) async fn run(server: ApiServer, network: Network, outages: Arc<Outages>, kubelet_events: bool) {
+pub(crate) async fn run(
+    server: ApiServer,
+    network: Network,
+    outages: Arc<Outages>,
+    kubelet_events: bool,
+    authority_pem: String,
+) {
     let mut wake = server.engine().subscribe_all();
     let mut outage = outages.watch();
     let mut state = Loop {
+        authority_pem,
         server,
         network,
         outages,
@@ -209,6 +219,15 @@ impl Loop {
                 }
                 self.work.insert(Work::Service(key));
             }
+            "serviceaccounts" => {
+                // Pods may have been refused for want of it.
+                for set in engine.scan("replicasets.apps", Some(&key.namespace)) {
+                    self.work.insert(Work::ReplicaSet(Key::of(set)));
+                }
+                for set in engine.scan("statefulsets.apps", Some(&key.namespace)) {
+                    self.work.insert(Work::StatefulSet(Key::of(set)));
+                }
+            }
             "replicasets.apps" => {
                 self.owner(object);
                 self.work.insert(Work::ReplicaSet(key));
@@ -292,7 +311,7 @@ impl Loop {
         let step = match &work {
             Work::Namespace(key) => match get(engine, "namespaces", key) {
                 Some(namespace) if !json::deleting(&namespace) => {
-                    let made = super::collect::namespace_contents(&key.name);
+                    let made = crate::access::service_accounts::namespace_contents(&key.name, &self.authority_pem);
                     Step { writes: made.into_iter().map(Write::Create).collect(), ..Step::default() }
                 }
                 _ => Step::default(),

@@ -50,6 +50,10 @@ impl Engine {
             let dropped = Self::prepare(resource, &mut plan.object, &plan.options)?;
             plan.warnings.extend(dropped);
         }
+        if self.service_accounts && resource.built_in && resource.kind == "Pod" {
+            self.await_default_account(&plan.target.namespace, &plan.object, plan.now);
+            crate::access::service_accounts::admit_pod(self, &plan.target.namespace, &mut plan.object)?;
+        }
         let object = &mut plan.object;
         let prefix = json::text(object, &["metadata", "generateName"]).to_owned();
         if json::name(object).is_empty() && !prefix.is_empty() {
@@ -81,6 +85,18 @@ impl Engine {
         Self::validate(resource, object, None, &plan.target.name)?;
         Manager::write(plan.managers.clone(), object);
         Ok(())
+    }
+
+    /// The real server waits a moment for the controller that gives a new namespace its default account; here the wait
+    /// is over at once.
+    fn await_default_account(&mut self, namespace: &str, pod: &Value, now: sim_clock::Timestamp) {
+        let asked = json::text(pod, &["spec", "serviceAccountName"]);
+        let name = crate::access::service_accounts::DEFAULT_ACCOUNT;
+        if (asked.is_empty() || asked == name) && self.peek("serviceaccounts", namespace, name).is_none() {
+            let [account, _] = crate::access::service_accounts::namespace_contents(namespace, "");
+            // Refused only where the pod is refused as well: without its namespace.
+            let _ = self.create_object(account, &crate::engine::WriteOptions::by("kube-controller-manager"), now);
+        }
     }
 
     fn settle_stored(plan: &mut Plan, live: &Object) -> Result<(), Status> {
