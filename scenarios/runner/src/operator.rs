@@ -17,6 +17,9 @@ pub const IMAGE: &str = "multigres/multigres-operator";
 /// Where the API server is, seen from a pod.
 const API_SERVER: &str = "http://kubernetes.default.svc:443";
 
+/// The token of its service account, as every container finds it.
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
 /// The exit code of an operator that gives up.
 const EXIT_FAILURE: i32 = 1;
 
@@ -44,7 +47,13 @@ pub async fn run(context: Context) -> Exit {
 
 async fn run_until(context: Context, shutdown: host::Shutdown) -> Result<(), (i32, String)> {
     let url = API_SERVER.parse().map_err(|error| (EXIT_FAILURE, format!("{API_SERVER}: {error}")))?;
-    let host = surroundings(&context, kube::Config::new(url), shutdown);
+    let mut config = kube::Config::new(url);
+    // As in a cluster: the operator speaks for its service account, and may what `deploy/operator` grants it.
+    if let Some(token) = context.files.read(TOKEN) {
+        let token = serde_json::json!({"token": String::from_utf8_lossy(&token)});
+        config.auth_info = serde_json::from_value(token).map_err(|error| (EXIT_FAILURE, format!("{TOKEN}: {error}")))?;
+    }
+    let host = surroundings(&context, config, shutdown);
     match Config::parse(&host.args, &host.env).map_err(|error| (i32::from(error.exit_code()), error.to_string()))? {
         Invocation::Run(config) => {
             multigres_operator::run(host, *config).await.map_err(|error| (EXIT_FAILURE, error.to_string()))
