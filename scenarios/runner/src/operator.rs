@@ -51,7 +51,8 @@ async fn run_until(context: Context, shutdown: host::Shutdown) -> Result<(), (i3
     // As in a cluster: the operator speaks for its service account, and may what `deploy/operator` grants it.
     if let Some(token) = context.files.read(TOKEN) {
         let token = serde_json::json!({"token": String::from_utf8_lossy(&token)});
-        config.auth_info = serde_json::from_value(token).map_err(|error| (EXIT_FAILURE, format!("{TOKEN}: {error}")))?;
+        config.auth_info =
+            serde_json::from_value(token).map_err(|error| (EXIT_FAILURE, format!("{TOKEN}: {error}")))?;
     }
     let host = surroundings(&context, config, shutdown);
     match Config::parse(&host.args, &host.env).map_err(|error| (i32::from(error.exit_code()), error.to_string()))? {

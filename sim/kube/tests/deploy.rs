@@ -51,15 +51,16 @@ fn apply(api: &ApiServer, object: &Value) -> Result<(), Status> {
     engine.apply(&target, object, &options, now()).map(drop)
 }
 
-/// Applies everything but `except` (kind/name).
-fn apply_all(api: &ApiServer, except: &str) -> usize {
+/// Applies everything, or everything before `until` (kind/name).
+fn apply_all(api: &ApiServer, until: &str) -> usize {
     let mut applied = 0;
     for file in FOLDERS.iter().flat_map(|f| files(f)) {
         for object in manifests::parse(&text(&file)).unwrap() {
-            if label(&object) != except {
-                apply(api, &object).unwrap_or_else(|s| panic!("{}: {}: {}", file.display(), label(&object), s.message));
-                applied += 1;
+            if label(&object) == until {
+                return applied;
             }
+            apply(api, &object).unwrap_or_else(|s| panic!("{}: {}: {}", file.display(), label(&object), s.message));
+            applied += 1;
         }
     }
     applied

@@ -61,14 +61,14 @@ fn names_versions_columns_and_scale_are_checked() {
         (
             |d| {
                 d["spec"]["versions"][0]["additionalPrinterColumns"] =
-                    json!([{"name": "A", "type": "text", "jsonPath": ".a"}])
+                    json!([{"name": "A", "type": "text", "jsonPath": ".a"}]);
             },
             "spec.versions[0].additionalPrinterColumns[0].type: Invalid value: \"text\": must be one of boolean,date,integer,number,string",
         ),
         (
             |d| {
                 d["spec"]["versions"][0]["subresources"] =
-                    json!({"scale": {"specReplicasPath": ".status.n", "statusReplicasPath": ".status.n"}})
+                    json!({"scale": {"specReplicasPath": ".status.n", "statusReplicasPath": ".status.n"}});
             },
             "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.n\": should be a json path under .spec",
         ),

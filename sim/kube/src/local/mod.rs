@@ -121,7 +121,7 @@ pub fn start(options: Options) -> Result<Local, Error> {
         life.up(up).until_stopped().await;
     })?;
     let told = world.take_told().ok_or(sim_loopback::Error::EndedEarly)?;
-    told.map(|address| Local { address, world })
+    told.map(|address| Local { world, address })
 }
 
 async fn bring_up(options: Options) -> Result<(Cluster, SocketAddr), Error> {

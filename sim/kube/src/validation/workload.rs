@@ -52,7 +52,7 @@ fn deployment(spec: &Value, errors: &mut Errors) {
     let rolling = strategy.get("rollingUpdate").filter(|r| r.is_object());
     match (json::text(strategy, &["type"]), rolling) {
         ("Recreate", Some(_)) => {
-            errors.forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'")
+            errors.forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'");
         }
         ("RollingUpdate", Some(rolling)) => {
             let (missing, more) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));

@@ -156,7 +156,7 @@ impl Shell {
         let mask = |pattern: &str| Regex::new(pattern).unwrap();
         let masks = vec![
             (mask(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uid>"),
-            (mask(r#"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"#), "<time>"),
+            (mask(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
             (mask(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}"), "<time>"),
             (mask(r#"(resourceVersion"?: ?"?)\d+"#), "${1}<rv>"),
             (mask(r"-[bcdfghjklmnpqrstvwxz2456789]{8,10}\b"), "-<hash>"),
