@@ -47,6 +47,19 @@ enum Command {
     /// Judge the PromQL engine by test files in Prometheus's own format.
     #[command(subcommand)]
     Promql(Promql),
+    /// Judge alerting and recording rules.
+    #[command(subcommand)]
+    Rules(Rules),
+}
+
+#[derive(Subcommand)]
+enum Rules {
+    /// Run unit tests of rules, in the format and with the words of `promtool test rules`.
+    Test {
+        /// Test files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -122,6 +135,7 @@ fn main() -> ExitCode {
         Command::Schema => commands::list::schema(),
         Command::Export(args) => commands::export::export(&args),
         Command::Promql(Promql::Test { paths }) => commands::promql::test(&paths),
+        Command::Rules(Rules::Test { files }) => commands::rules::test(&files),
         Command::Up(args) => up::up(&args),
     };
     match ended {

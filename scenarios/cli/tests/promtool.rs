@@ -100,3 +100,74 @@ fn the_outage_has_the_same_pending_and_firing_alerts() {
     let output = promtool.args(["test", "rules"]).arg(folder.join(promtool::TEST_FILE)).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
 }
+
+/// Our alerts' unit tests with one expectation wrong at a time.
+fn variants(text: &str) -> Vec<String> {
+    let mut variants = vec![text.to_owned()];
+    for (from, to) in [
+        ("eval_time: 10m\n", "eval_time: 9m\n"),
+        ("severity: warning", "severity: critical"),
+        ("is not healthy", "is healthy"),
+        ("interval: 30s\n    input_series", "interval: 1m\n    input_series"),
+        ("'1x9 stale'", "'_x9 stale'"),
+        ("evaluation_interval: 30s", "evaluation_interval: 7m"),
+        ("exp_labels: {severity", "exp_labels: {extra: label, severity"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        variants.push(text.replacen(from, to, 1));
+    }
+    variants
+}
+
+/// Writes the alert rules as they are deployed, and the variants of their tests, into a folder; gives the test files.
+fn rule_tests(name: &str) -> Vec<PathBuf> {
+    let root = project().root().to_owned();
+    let manifest = fs::read_to_string(root.join("deploy/monitoring/prometheus-rules.yaml")).unwrap();
+    let objects = sim_kube::manifests::parse(&manifest).unwrap();
+    let rule = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+    let folder = folder(name);
+    fs::write(folder.join("rules.yaml"), rule["spec"].to_string()).unwrap();
+    let text = fs::read_to_string(root.join("ci/promtool/alerts_test.yaml")).unwrap();
+    let files = variants(&text).into_iter().enumerate().map(|(index, text)| {
+        let file = folder.join(format!("{index}.test.yaml"));
+        fs::write(&file, text).unwrap();
+        file
+    });
+    files.collect()
+}
+
+fn ours(file: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_multigres-sim")).args(["rules", "test"]).arg(file).output().unwrap()
+}
+
+#[test]
+fn the_alerts_pass_their_unit_tests_and_fail_every_wrong_one() {
+    for (index, file) in rule_tests("rules-test-ours").iter().enumerate() {
+        let output = ours(file);
+        let expected = i32::from(index != 0);
+        assert_eq!(output.status.code(), Some(expected), "{}: {}", file.display(), said(&output));
+    }
+    let output = ours(Path::new("nowhere.yaml"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("nowhere.yaml: "), "{}", said(&output));
+}
+
+#[test]
+fn unit_tests_of_rules_end_as_with_promtool() {
+    if promtool_command().is_none() {
+        return;
+    }
+    // Where alerts differ, promtool tells them in these lines; the order of its groups is random.
+    let told = |output: &Output| {
+        let mut lines: Vec<String> =
+            said(output).lines().filter(|line| line.starts_with("    ")).map(|line| line.trim().to_owned()).collect();
+        lines.sort();
+        lines
+    };
+    for file in rule_tests("rules-test-both") {
+        let theirs = promtool_command().unwrap().args(["test", "rules"]).arg(&file).output().unwrap();
+        let ours = ours(&file);
+        assert_eq!(ours.status.success(), theirs.status.success(), "{}", file.display());
+        assert_eq!(told(&ours), told(&theirs), "{}", file.display());
+    }
+}

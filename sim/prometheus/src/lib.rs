@@ -9,6 +9,7 @@
 //! | [`scrape`] | from a page to samples, report samples and stale markers | engine |
 //! | [`rules`], [`template`] | recording and alerting rules, annotations | engine |
 //! | [`export`] | the store as OpenMetrics text | engine |
+//! | [`unit_test`] | unit tests of rules in promtool's format | engine |
 //! | [`promqltest`] | runner of Prometheus's own test files | engine |
 //! | [`server`] | scraping and evaluating on time, reload | wire |
 //! | `api` | HTTP API v1 | wire over a pure function |
@@ -41,6 +42,7 @@ pub mod scrape;
 pub mod server;
 pub mod store;
 pub mod template;
+pub mod unit_test;
 
 /// Everything that can go wrong outside a query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

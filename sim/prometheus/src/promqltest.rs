@@ -13,8 +13,8 @@ use crate::promql::{self, Annotations, EvalOptions, ParseOptions, QueryValue};
 use crate::store::Value;
 use crate::store::{Point, Store};
 use regex::Regex;
-pub(crate) use series::number;
-use series::{Described, describe};
+use series::Described;
+pub(crate) use series::{describe, number};
 use sim_wire::Labels;
 use std::collections::BTreeMap;
 

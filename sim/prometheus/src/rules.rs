@@ -9,6 +9,7 @@ pub use file::{RuleGroup, RuleSpec, parse_rules};
 use crate::Error;
 use crate::promql::{self, EvalOptions, Expr, QueryValue};
 use crate::store::{Point, Store, Value};
+use crate::template::External;
 use sim_wire::{Labels, METRIC_NAME, STALE_NAN};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -116,15 +117,9 @@ impl Group {
     }
 
     /// Evaluates every rule in order; later rules see what earlier ones recorded.
-    pub fn evaluate(
-        &mut self,
-        store: &mut Store,
-        now_ms: i64,
-        external_labels: &BTreeMap<String, String>,
-        options: EvalOptions,
-    ) {
+    pub fn evaluate(&mut self, store: &mut Store, now_ms: i64, external: &External, options: EvalOptions) {
         for rule in &mut self.rules {
-            let outcome = rule.samples(store, now_ms, external_labels, options, &self.spec);
+            let outcome = rule.samples(store, now_ms, external, options, &self.spec);
             match outcome {
                 Ok(samples) => {
                     rule.health = Health::Ok;
@@ -169,7 +164,7 @@ impl Rule {
         &mut self,
         store: &Store,
         now_ms: i64,
-        external_labels: &BTreeMap<String, String>,
+        external: &External,
         options: EvalOptions,
         group: &RuleGroup,
     ) -> Result<Vec<(Labels, Value)>, Error> {
@@ -180,7 +175,7 @@ impl Rule {
         };
         if self.spec.alert {
             let samples =
-                alert::advance(&mut self.active, &self.spec, group, result, store, now_ms, external_labels, options)?;
+                alert::advance(&mut self.active, &self.spec, group, result, store, now_ms, external, options)?;
             let active = self.active.values().filter(|alert| alert.state != AlertState::Inactive).count();
             if let Some(error) = limit_exceeded(active, "alerts") {
                 self.active.clear();
@@ -245,7 +240,7 @@ groups:
         fn minute(&mut self, minute: i64, value: f64) {
             let x = Labels::from_pairs([("__name__", "x"), ("job", "j")]);
             self.store.append(&x, Point::float(minute * 60_000, value)).unwrap();
-            self.group.evaluate(&mut self.store, minute * 60_000, &BTreeMap::new(), EvalOptions::default());
+            self.group.evaluate(&mut self.store, minute * 60_000, &External::default(), EvalOptions::default());
         }
 
         fn state(&self) -> AlertState {

@@ -7,6 +7,7 @@ use crate::promql::EvalOptions;
 use crate::rules::{Group, parse_rules};
 use crate::scrape::{self, Memory, Outcome, Settings, Summary, Target};
 use crate::store::Store;
+use crate::template::External;
 use bytes::Bytes;
 use http::header;
 use sim_clock::watch;
@@ -390,7 +391,7 @@ async fn rule_loop(prometheus: Prometheus, key: String, interval: Duration) {
             group.evaluate(
                 &mut state.store,
                 sim_clock::now().as_millis(),
-                &state.config.global.external_labels,
+                &External { labels: state.config.global.external_labels.clone(), url: String::new() },
                 options,
             );
         }

@@ -24,12 +24,21 @@ pub struct QuerySample {
     pub value: f64,
 }
 
+/// How the outer world knows this Prometheus.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct External {
+    /// Labels of everything that leaves it.
+    pub labels: BTreeMap<String, String>,
+    /// Where it is reached.
+    pub url: String,
+}
+
 /// What a template can see.
 pub struct Context<'a> {
     /// `$labels`
     pub labels: &'a Labels,
-    /// `$externalLabels`
-    pub external_labels: &'a BTreeMap<String, String>,
+    /// `$externalLabels` and `$externalURL`
+    pub external: &'a External,
     /// `$value`
     pub value: f64,
     /// What `query` calls.
@@ -92,7 +101,7 @@ fn map_of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
 /// ```
 /// use sim_prometheus::template::{Context, render};
 /// let labels = sim_wire::Labels::from_pairs([("job", "etcd")]);
-/// let context = Context { labels: &labels, external_labels: &Default::default(), value: 0.123_456, query: &|_| Ok(Vec::new()) };
+/// let context = Context { labels: &labels, external: &Default::default(), value: 0.123_456, query: &|_| Ok(Vec::new()) };
 /// let text = "{{ $labels.job | toUpper }} at {{ $value | humanizePercentage }}";
 /// assert_eq!(render(text, &context).unwrap(), "ETCD at 12.35%");
 /// ```
@@ -103,18 +112,18 @@ pub fn render(text: &str, context: &Context<'_>) -> Result<String, Error> {
     let fail = |message: String| Error::Template { message };
     let nodes = syntax::parse(text).map_err(fail)?;
     let labels = map_of(context.labels.iter());
-    let external = map_of(context.external_labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let external = map_of(context.external.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let root = Value::Map(BTreeMap::from([
         ("Labels".to_owned(), labels.clone()),
         ("ExternalLabels".to_owned(), external.clone()),
-        ("ExternalURL".to_owned(), Value::Text(String::new())),
+        ("ExternalURL".to_owned(), Value::Text(context.external.url.clone())),
         ("Value".to_owned(), Value::Number(context.value)),
     ]));
     let variables = vec![
         ("$".to_owned(), root.clone()),
         ("$labels".to_owned(), labels),
         ("$externalLabels".to_owned(), external),
-        ("$externalURL".to_owned(), Value::Text(String::new())),
+        ("$externalURL".to_owned(), Value::Text(context.external.url.clone())),
         ("$value".to_owned(), Value::Number(context.value)),
     ];
     let mut renderer = Renderer { context, variables, out: String::new() };
@@ -275,7 +284,8 @@ mod tests {
 
     fn rendered(text: &str) -> Result<String, String> {
         let labels = Labels::from_pairs([("controller", "cell"), ("namespace", "default")]);
-        let external = BTreeMap::from([("cluster".to_owned(), "c1".to_owned())]);
+        let labels_outside = BTreeMap::from([("cluster".to_owned(), "c1".to_owned())]);
+        let external = External { labels: labels_outside, url: "http://p".to_owned() };
         let query = |query: &str| {
             if query != "up" {
                 return Err("no such query".to_owned());
@@ -284,7 +294,7 @@ mod tests {
                 |instance: &str, value| QuerySample { labels: Labels::from_pairs([("instance", instance)]), value };
             Ok(vec![sample("b", 0.0), sample("a", 1.0)])
         };
-        let context = Context { labels: &labels, external_labels: &external, value: 1234.5678, query: &query };
+        let context = Context { labels: &labels, external: &external, value: 1234.5678, query: &query };
         render(text, &context).map_err(|error| error.to_string())
     }
 

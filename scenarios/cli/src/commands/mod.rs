@@ -3,6 +3,7 @@
 pub mod export;
 pub mod list;
 pub mod promql;
+pub mod rules;
 pub mod run;
 
 use std::{io::IsTerminal, path::Path};

@@ -9,10 +9,15 @@ use sim_wire::{Labels, STALE_NAN};
 const VALUES_MAX: usize = 1_000_000;
 
 /// A series as described by a line.
-pub(super) struct Described {
+pub(crate) struct Described {
     pub labels: Labels,
     /// `None` where the series has no sample.
     pub values: Vec<Option<Value>>,
+}
+
+/// A number of a series: never hexadecimal, since `0x5` is a zero and five more.
+fn plain(text: &str) -> Option<f64> {
+    if text.contains(['x', 'X']) { None } else { number(text) }
 }
 
 /// A number as test files write it.
@@ -36,7 +41,7 @@ pub(crate) fn number(text: &str) -> Option<f64> {
     None
 }
 
-pub(super) fn describe(line: &str) -> Result<Described, String> {
+pub(crate) fn describe(line: &str) -> Result<Described, String> {
     let end = metric_end(line)?;
     let (metric, values) = line.split_at(end);
     let labels = parse_metric(metric.trim()).map_err(|error| error.to_string())?;
@@ -123,13 +128,13 @@ fn expand(word: &str, values: &mut Vec<Option<Value>>) -> Result<(), String> {
         values.extend(std::iter::repeat_n(None, count));
         return Ok(());
     }
-    if let Some(value) = number(word) {
+    if let Some(value) = plain(word) {
         values.push(Some(Value::Float(value)));
         return Ok(());
     }
     let (base, count) = word.rsplit_once('x').ok_or_else(malformed)?;
     let count = times(count)?;
-    if let Some(value) = number(base) {
+    if let Some(value) = plain(base) {
         values.extend(std::iter::repeat_n(Some(Value::Float(value)), count + 1));
         return Ok(());
     }
@@ -139,8 +144,8 @@ fn expand(word: &str, values: &mut Vec<Option<Value>>) -> Result<(), String> {
         .skip(1)
         .find(|(index, c)| matches!(c, '+' | '-') && !matches!(base.as_bytes()[index - 1], b'e' | b'E'));
     let (at, _) = split.ok_or_else(malformed)?;
-    let start = number(&base[..at]).ok_or_else(malformed)?;
-    let step = number(&base[at..]).ok_or_else(malformed)?;
+    let start = plain(&base[..at]).ok_or_else(malformed)?;
+    let step = plain(&base[at..]).ok_or_else(malformed)?;
     let mut value = start;
     for _ in 0..=count {
         values.push(Some(Value::Float(value)));
@@ -165,6 +170,7 @@ mod tests {
         assert_eq!(values("-1-2x1"), [Some(-1.0), Some(-3.0)]);
         assert_eq!(values("7x1 _ _x2 8"), [Some(7.0), Some(7.0), None, None, None, Some(8.0)]);
         assert_eq!(values("1e+2+1x1"), [Some(100.0), Some(101.0)]);
+        assert_eq!(values("0x2 -0x1"), [Some(0.0), Some(0.0), Some(0.0), Some(-0.0), Some(-0.0)]);
         assert!(values("stale")[0].unwrap().is_nan());
     }
 }

@@ -5,7 +5,7 @@ use super::query_vector;
 use crate::Error;
 use crate::promql::{self, EvalOptions};
 use crate::store::{Store, Value};
-use crate::template::{self, Context, QuerySample};
+use crate::template::{self, Context, External, QuerySample};
 use sim_wire::{Labels, METRIC_NAME};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub(super) fn advance(
     result: Vec<(Labels, Value)>,
     store: &Store,
     now_ms: i64,
-    external_labels: &BTreeMap<String, String>,
+    external: &External,
     options: EvalOptions,
 ) -> Result<Vec<(Labels, f64)>, Error> {
     let mut present = BTreeSet::new();
@@ -85,7 +85,7 @@ pub(super) fn advance(
     let mut found = Vec::new();
     for (sample_labels, value) in result {
         let value = number(&value);
-        let context = Context { labels: &sample_labels, external_labels, value, query: &query };
+        let context = Context { labels: &sample_labels, external, value, query: &query };
         let expand = |text: &String| match template::render(text, &context) {
             Ok(text) => text,
             Err(error) => format!("<error expanding template: {error}>"),

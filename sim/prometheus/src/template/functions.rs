@@ -88,6 +88,12 @@ fn regex(expression: &str) -> Result<regex::Regex, String> {
     regex::Regex::new(expression).map_err(|error| error.to_string())
 }
 
+/// The path of a URL, without the slash at its end.
+fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.find('/').map_or("", |at| rest[at..].trim_end_matches('/'))
+}
+
 pub(super) fn call(name: &str, args: Vec<Value>, context: &Context<'_>) -> Result<Value, String> {
     let fixed = |count: usize| {
         if args.len() == count {
@@ -145,7 +151,8 @@ pub(super) fn call(name: &str, args: Vec<Value>, context: &Context<'_>) -> Resul
         "graphLink" => Value::Text(format!("/graph?g0.expr={}&g0.tab=0", query_escape(text(one()?)?))),
         "urlquery" => Value::Text(query_escape(&args.iter().map(Value::print).collect::<String>())),
         "safeHtml" => one()?.clone(),
-        "externalURL" | "pathPrefix" => Value::Text(String::new()),
+        "externalURL" => Value::Text(context.external.url.clone()),
+        "pathPrefix" => Value::Text(path_of(&context.external.url).to_owned()),
         "printf" => {
             let (format, values) =
                 args.split_first().ok_or("wrong number of args for printf: want at least 1 got 0")?;
