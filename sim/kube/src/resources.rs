@@ -73,6 +73,12 @@ pub struct Subresource {
 }
 
 impl ResourceType {
+    /// Paths that field selectors may name, for [`crate::selectors::FieldSelector::parse`].
+    pub(crate) fn selectable(&self) -> &[&'static str] {
+        // Custom resources refuse others in the words of the kinds that know some.
+        if self.fields.is_empty() && self.custom() { &["metadata.name"] } else { &self.fields }
+    }
+
     /// The type of a built-in kind; `None` for custom resources. Made on first use, kept for the life of the process.
     pub fn structure(&self) -> Option<&'static Struct> {
         if !self.built_in {

@@ -125,7 +125,8 @@ pub struct FieldSelector(Vec<(Vec<String>, bool, String)>);
 
 impl FieldSelector {
     /// Reads `metadata.name=x,status.phase!=Running`; `supported` are the paths beyond `metadata.name`
-    /// and `metadata.namespace` that the resource knows.
+    /// and `metadata.namespace` that the resource knows. A built-in kind that knows none more says so in other words than
+    /// the rest.
     pub fn parse(text: &str, supported: &[&str]) -> Result<Self, Status> {
         let mut terms = Vec::new();
         for part in text.split(',').filter(|p| !p.trim().is_empty()) {
@@ -138,7 +139,11 @@ impl FieldSelector {
             };
             let path = path.trim();
             if path != "metadata.name" && path != "metadata.namespace" && !supported.contains(&path) {
-                return Err(Status::bad_request(format!("field label not supported: {path}")));
+                return Err(Status::bad_request(if supported.is_empty() {
+                    format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+                } else {
+                    format!("field label not supported: {path}")
+                }));
             }
             terms.push((path.split('.').map(str::to_owned).collect(), equal, value.trim().to_owned()));
         }
@@ -193,6 +198,11 @@ mod tests {
     fn an_unknown_field_label_is_refused() {
         let status = FieldSelector::parse("spec.nothing=1", &["status.phase"]).unwrap_err();
         assert_eq!(status.message, "field label not supported: spec.nothing");
+        let status = FieldSelector::parse("spec.nothing=1", &[]).unwrap_err();
+        assert_eq!(
+            status.message,
+            "\"spec.nothing\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        );
         let f = FieldSelector::parse("metadata.name=x,status.phase!=Running", &["status.phase"]).unwrap();
         assert!(f.matches(&json!({"metadata": {"name": "x"}, "status": {"phase": "Pending"}})));
         assert!(!f.matches(&json!({"metadata": {"name": "x"}, "status": {"phase": "Running"}})));

@@ -159,13 +159,11 @@ impl Status {
     }
 
     /// 415.
-    pub fn unsupported_media_type(got: &str, known: &str) -> Self {
+    pub fn unsupported_media_type(known: &str) -> Self {
         Self::new(
             415,
             "UnsupportedMediaType",
-            format!(
-                "the body of the request was in an unknown format - accepted media types include: {known} (got {got})"
-            ),
+            format!("the body of the request was in an unknown format - accepted media types include: {known}"),
         )
     }
 

@@ -6,7 +6,10 @@ mod transcripts;
 use std::{fs, path::Path};
 
 use libtest_mimic::{Arguments, Trial};
-use sim_kube::{local, manifests};
+use sim_kube::{
+    access::{AccessOptions, Authorization},
+    local, manifests,
+};
 use transcripts::{Shell, Transcript};
 
 fn main() {
@@ -31,6 +34,9 @@ fn play(kubectl: &Path, path: &Path, name: &str) -> Result<(), String> {
     let mut options = local::Options::default();
     if let Some(speed) = transcript.setting("speed") {
         options.speed = speed.parse()?;
+    }
+    if transcript.setting("access") == Some("rbac") {
+        options.kube.access = Some(AccessOptions { authorization: Authorization::Rbac, ..AccessOptions::default() });
     }
     for folder in transcript.setting("manifests").unwrap_or_default().split_whitespace() {
         let mut files: Vec<_> = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -114,6 +114,13 @@ fn publish(name: &str, schema: &Value) -> Value {
             }
         }
     }
+    // The crate's types always hold metadata; the real server requires it of nothing.
+    if let Some(required) = map.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|field| field != "metadata");
+        if required.is_empty() {
+            map.shift_remove("required");
+        }
+    }
     if facts.atomic {
         map.insert("x-kubernetes-map-type".into(), "atomic".into());
     }

@@ -267,11 +267,13 @@ impl Run {
         };
         let text = self.message(rule, &variables);
         let place = if place.is_empty() { super::validate::NOWHERE.to_owned() } else { place };
+        // Objects and lists would say more than anybody reads.
+        let shown = if matches!(rules.kind, "object" | "array") { String::new() } else { format!(": {value}") };
         let (reason, message) = match rule.reason.as_str() {
             "FieldValueForbidden" => ("FieldValueForbidden", format!("Forbidden: {text}")),
             "FieldValueRequired" => ("FieldValueRequired", format!("Required value: {text}")),
-            "FieldValueDuplicate" => ("FieldValueDuplicate", format!("Duplicate value: {}", quoted(rules.kind))),
-            _ => ("FieldValueInvalid", format!("Invalid value: {}: {text}", quoted(rules.kind))),
+            "FieldValueDuplicate" => ("FieldValueDuplicate", format!("Duplicate value{shown}")),
+            _ => ("FieldValueInvalid", format!("Invalid value{shown}: {text}")),
         };
         self.causes.push(Cause::new(reason, place, message));
     }

@@ -200,16 +200,13 @@ fn rules_refuse_with_the_real_causes() {
             {"rule": "!has(self.when) || self.when > timestamp('2020-01-01T00:00:00Z')"}]}));
     for (spec, expected) in [
         (json!({"min": 1, "max": 2, "a-b": "xy", "port": "http", "when": "2026-01-01T00:00:00Z"}), vec![]),
-        (
-            json!({"min": 3, "max": 2}),
-            vec!["FieldValueInvalid spec.min: Invalid value: \"object\": min must not exceed max"],
-        ),
+        (json!({"min": 3, "max": 2}), vec!["FieldValueInvalid spec.min: Invalid value: min must not exceed max"]),
         (json!({"min": 3, "max": 200}), vec!["FieldValueForbidden spec: Forbidden: max is 200"]),
         (
             json!({"min": 1, "max": 2, "a-b": "y", "port": 0}),
             vec![
-                "FieldValueInvalid spec: Invalid value: \"object\": failed rule: !has(self.a__dash__b) || self.a__dash__b.startsWith('x')",
-                "FieldValueInvalid spec: Invalid value: \"object\": failed rule: !has(self.port) || type(self.port) != int || self.port > 0",
+                "FieldValueInvalid spec: Invalid value: failed rule: !has(self.a__dash__b) || self.a__dash__b.startsWith('x')",
+                "FieldValueInvalid spec: Invalid value: failed rule: !has(self.port) || type(self.port) != int || self.port > 0",
             ],
         ),
         (
@@ -220,7 +217,7 @@ fn rules_refuse_with_the_real_causes() {
         ),
         (
             json!({"min": 1, "max": 2, "tags": {"k": "no"}}),
-            vec!["FieldValueInvalid spec.tags[k]: Invalid value: \"string\": failed rule: self != 'no'"],
+            vec!["FieldValueInvalid spec.tags[k]: Invalid value: \"no\": failed rule: self != 'no'"],
         ),
         (
             json!({"min": "1", "max": 0}),
@@ -242,16 +239,13 @@ fn transition_rules_run_on_updates_of_what_can_be_told_apart() {
         "items": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": {"type": "object",
             "properties": {"k": {"type": "string"}, "v": {"type": "integer", "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "fixed"}]}}}}}}));
     let old = json!({"spec": {"size": 3, "first": 5, "items": [{"k": "a", "v": 1}]}});
-    assert_eq!(
-        texts(&schema.validate(&old, None)),
-        ["FieldValueInvalid spec.first: Invalid value: \"integer\": starts at 1"]
-    );
+    assert_eq!(texts(&schema.validate(&old, None)), ["FieldValueInvalid spec.first: Invalid value: 5: starts at 1"]);
     let new = json!({"spec": {"size": 2, "first": 6, "items": [{"k": "b", "v": 9}, {"k": "a", "v": 2}]}});
     assert_eq!(
         texts(&schema.validate(&new, Some(&old))),
         [
-            "FieldValueInvalid spec.size: Invalid value: \"integer\": may not shrink",
-            "FieldValueInvalid spec.items[1].v: Invalid value: \"integer\": fixed",
+            "FieldValueInvalid spec.size: Invalid value: 2: may not shrink",
+            "FieldValueInvalid spec.items[1].v: Invalid value: 2: fixed",
         ]
     );
 }
@@ -276,7 +270,7 @@ fn the_root_of_a_resource_shows_its_name_and_rules_have_a_budget() {
     let object =
         |n: usize, name: &str| json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": name}, "spec": vec![1; n]});
     assert_eq!(schema.validate(&object(3, "short"), None), []);
-    assert_eq!(schema.validate(&object(3, "longer"), None)[0].message, "Invalid value: \"object\": name too long");
+    assert_eq!(schema.validate(&object(3, "longer"), None)[0].message, "Invalid value: name too long");
     let over = schema.validate(&object(1_000, "short"), None);
     assert!(over[0].message.contains("'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule"), "{over:?}");
 }

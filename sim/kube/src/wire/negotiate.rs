@@ -167,19 +167,11 @@ pub(super) fn patch_kind(context: &RequestContext) -> Result<PatchKind, Status> 
         "application/strategic-merge-patch+json" => PatchKind::Strategic,
         "application/apply-patch+yaml" => PatchKind::Apply,
         _ => {
-            return Err(unknown_format(
+            return Err(Status::unsupported_media_type(
                 "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
             ));
         }
     })
-}
-
-fn unknown_format(known: &str) -> Status {
-    Status::new(
-        415,
-        "UnsupportedMediaType",
-        format!("the body of the request was in an unknown format - accepted media types include: {known}"),
-    )
 }
 
 /// The body as a value, and the paths of fields that JSON named twice.
@@ -217,7 +209,7 @@ pub(super) fn body(context: &RequestContext) -> Result<Value, Status> {
         | "application/json-patch+json"
         | "application/merge-patch+json"
         | "application/strategic-merge-patch+json" => json_body(bytes),
-        _ => Err(unknown_format(BODY_TYPES)),
+        _ => Err(Status::unsupported_media_type(BODY_TYPES)),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 pub(super) fn selectors(context: &RequestContext, target: &Target) -> Result<(LabelSelector, FieldSelector), Status> {
     let labels = LabelSelector::parse(context.params.get("labelSelector"))?;
     let mut fields = context.params.get("fieldSelector").to_owned();
-    let supported = &target.resource.fields;
+    let supported = target.resource.selectable();
     if target.resource.group == "events.k8s.io" {
         fields = fields.replace("regarding.", "involvedObject.");
     }

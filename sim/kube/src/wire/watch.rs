@@ -104,7 +104,7 @@ pub(super) fn watch(
     let mut shape = Shape::of(context, target, output)?;
     if !target.name.is_empty() {
         let text = format!("{},metadata.name={}", params.get("fieldSelector"), target.name);
-        fields = FieldSelector::parse(&text, &target.resource.fields)?;
+        fields = FieldSelector::parse(&text, target.resource.selectable())?;
     }
     // A watch of one name is a watch of the collection with a selection.
     let target = &Target { name: String::new(), ..target.clone() };

@@ -4,6 +4,7 @@
 //! # A comment. The lines before the first command may set things:
 //! # speed: 20x
 //! # manifests: deploy/crds
+//! # access: rbac
 //!
 //! $ kubectl get configmap settings
 //! NAME       DATA   AGE
@@ -15,8 +16,9 @@
 //! ```
 //!
 //! `> ` continues a command on the next line. A command runs by `sh` in the repository's root, `kubectl` being the one
-//! under test. `$? ` marks a command whose real output is written down and not reached yet. Such a command is run and its
-//! difference is counted, so that the figure at the end of each file is true.
+//! under test. `$? ` marks a command whose real output is written down and not reached yet, with the reason in a comment before it. Such
+//! a command is run too, and one that has come to agree fails the test until its mark is taken away, so that marks do not
+//! rot.
 //!
 //! What differs from run to run is replaced: ages by `<age>`, times by `<time>`, uids by `<uid>`, resource versions by `<rv>`,
 //! generated ends of names by `-<hash>` and `-xxxxx`,
@@ -118,9 +120,16 @@ impl Transcript {
             agreed += usize::from(agrees);
             let difference = || format!("$ {command}\n--- wanted\n{}--- got\n{seen}\n", step.output);
             match (agrees, step.unreached) {
-                (true, true) => println!("{}: now as it should be, take the `?` away: {command}", self.path.display()),
+                (true, true) => {
+                    let _ = writeln!(differences, "$? {command}\n--- agrees now: take its `?` away");
+                }
                 (true, false) => {}
-                (false, true) => unreached.push_str(&difference()),
+                (false, true) => {
+                    unreached.push_str(&difference());
+                    if !step.before.iter().any(|line| line.starts_with('#')) {
+                        let _ = writeln!(differences, "$? {command}\n--- no comment before it says why");
+                    }
+                }
                 (false, false) => differences.push_str(&difference()),
             }
         }

@@ -12,7 +12,6 @@ use crate::{
     resources::ResourceType,
     ssa::Manager,
     status::{Cause, Status},
-    validation,
 };
 
 /// What became of a plan.
@@ -116,10 +115,6 @@ impl Engine {
             object["status"] = crate::definitions::status(object, Some(live), &plan.now.rfc3339());
         }
         Self::validate(resource, object, Some(&**live), &target.name)?;
-        let fixed = validation::immutable(resource, live, object);
-        if !fixed.is_empty() {
-            return Err(Status::invalid(resource.about(), &target.name, &fixed));
-        }
         Manager::write(plan.managers.clone(), object);
         if resource.generation && rules::spec_differs(resource, live, object) {
             let generation = json::int(live, &["metadata", "generation"]).unwrap_or(0) + 1;

@@ -180,6 +180,8 @@ impl Engine {
             causes.extend(schema.validate(object, old));
         } else if resource.built_in {
             causes.extend(validation::content(resource, object));
+            // The real server tells at once what is wrong in itself and what may not change.
+            causes.extend(old.into_iter().flat_map(|old| validation::immutable(resource, old, object)));
             if resource.kind == "CustomResourceDefinition" {
                 causes.extend(crate::definitions::validate(object));
             }

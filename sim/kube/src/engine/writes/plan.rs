@@ -232,7 +232,6 @@ impl Engine {
             PatchKind::Merge => patch::merge_patch(&mut object, body),
             PatchKind::Strategic if resource.custom() => {
                 return Err(Status::unsupported_media_type(
-                    "application/strategic-merge-patch+json",
                     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
                 ));
             }
