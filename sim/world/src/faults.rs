@@ -1,6 +1,9 @@
 //! The faults of a world by name: what a scenario may ask for, with which parameters.
 //!
-//! Each fault becomes rules of the part that it befalls (so far: of the network); a [`Healer`] takes them back.
+//! Each fault becomes rules of the part that it befalls (the network, the cluster, the Kubernetes API); a [`Healer`] takes them
+//! back.
+
+mod kubernetes_api;
 
 use std::time::Duration;
 
@@ -149,10 +152,12 @@ pub const FAULTS: &[FaultKind] = &[
             HOW,
         ],
     },
+    kubernetes_api::REQUESTS,
+    kubernetes_api::CLOCK,
 ];
 
 /// A fault with its parameters, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// Rules for the network.
     Network(Vec<Rule>),
@@ -164,6 +169,10 @@ pub enum Fault {
     Drain(String),
     /// Pods with these labels are evicted.
     Evict(Vec<(String, String)>),
+    /// A rule for requests to the Kubernetes API; it is possible (see [`sim_kube::faults::Rule::check`]).
+    KubernetesApi(sim_kube::faults::Rule),
+    /// The API server's clock is this many milliseconds ahead.
+    KubernetesClock(i64),
 }
 
 impl Fault {
@@ -265,6 +274,8 @@ pub fn parse(name: &str, parameters: &[(String, Value)]) -> Result<Fault, FaultE
         }
         "garbage-collector-paused" => Ok(Fault::Cluster(Outage::GarbageCollectorPaused)),
         "controllers-paused" => Ok(Fault::Cluster(Outage::ControllersPaused)),
+        "kubernetes-api" => kubernetes_api::rule(&asked).map(Fault::KubernetesApi),
+        "kubernetes-api-clock" => kubernetes_api::skew(&asked).map(Fault::KubernetesClock),
         _ => Ok(Fault::Network(vec![Rule {
             from: asked.hosts("from")?,
             to: asked.hosts("to")?,
@@ -412,6 +423,8 @@ pub struct Healer {
     pub(crate) not_ready: Option<sim_kube::ReadinessFault>,
     pub(crate) outage: Option<sim_kube::OutageId>,
     pub(crate) drained: Option<String>,
+    pub(crate) api: Option<sim_kube::FaultId>,
+    pub(crate) clock: bool,
 }
 
 impl Healer {

@@ -205,6 +205,9 @@ impl World {
 
     /// Starts a fault and remembers it under `name`.
     pub fn inject(&mut self, name: &str, fault: Fault) {
+        if let Some(before) = self.faults.remove(name) {
+            self.take_back(before);
+        }
         let healer = match fault {
             Fault::Network(rules) => Healer::network(&self.network, rules),
             Fault::PodsNotReady(labels) => {
@@ -221,10 +224,14 @@ impl World {
                 self.cluster.evict(&labels.into_iter().collect());
                 Healer::default()
             }
+            // The rule was checked when the fault was understood.
+            Fault::KubernetesApi(rule) => Healer { api: self.cluster.api().inject(rule).ok(), ..Healer::default() },
+            Fault::KubernetesClock(ahead_ms) => {
+                self.cluster.api().skew_clock(ahead_ms);
+                Healer { clock: true, ..Healer::default() }
+            }
         };
-        if let Some(before) = self.faults.insert(name.to_owned(), healer) {
-            self.take_back(before);
-        }
+        self.faults.insert(name.to_owned(), healer);
     }
 
     /// Starts a fault by its own name and parameters, remembered under `name`.
@@ -264,6 +271,12 @@ impl World {
         if let Some(node) = healer.drained {
             // A node that is gone in the meantime needs no healing.
             let _ = self.cluster.cordon(&node, false);
+        }
+        if let Some(rule) = healer.api {
+            self.cluster.api().heal(rule);
+        }
+        if healer.clock {
+            self.cluster.api().skew_clock(0);
         }
     }
 }
