@@ -94,7 +94,7 @@ fn parts(r: &ResourceType) -> Vec<Subresource> {
 pub(crate) fn served(r: &ResourceType, subresource: &str) -> bool {
     match subresource {
         "log" | "eviction" => &*r.table == "pods",
-        "scale" => matches!(&*r.table, "deployments.apps" | "statefulsets.apps" | "replicasets.apps"),
+        "scale" => r.scale.is_some(),
         _ => false,
     }
 }

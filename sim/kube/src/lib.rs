@@ -29,18 +29,16 @@
 //! ```
 //!
 //! **Not done, and said so with 501:** groups and kinds outside the table of [`resources`], subresources other
-//! than `status`, `pods/log` and `pods/eviction` (and `scale` of the built-in workloads), apply on `scale`.
+//! than `status`, `scale`, `pods/log` and `pods/eviction`.
 //!
 //! **Not done in admission:** `matchConditions` of webhooks are refused with 501 when a configuration is stored;
 //! webhooks are not asked about `scale`, `CONNECT`, and what the cluster's own controllers write; LimitRanger and
 //! ResourceQuota are not there.
 //!
-//! **Not done on the wire:** protobuf is read, not written (406 if a client takes nothing else); no bookmark just before
-//! a watch's time-out; descriptions of table columns are short texts of our own.
+//! **Not done on the wire:** protobuf is read, not written (406 if a client takes nothing else); descriptions of table columns are short texts of our own.
 //!
 //! **Not done, without an answer of its own:** CRDs whose names are taken by another are accepted, defaults of a schema
-//! that changed are not filled in on reads, `scale` and `selectableFields` of custom resources are checked in their
-//! definition but not served; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; zero values that
+//! that changed are not filled in on reads; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; zero values that
 //! Go's encoder leaves out (`hostNetwork: false`) stay where a client sent them; `exec` and `grpc` probes fail with a text
 //! that says so.
 //!

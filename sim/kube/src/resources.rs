@@ -1,6 +1,7 @@
 //! The registry of served resources: the built-in table, and what CustomResourceDefinitions add.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
@@ -46,18 +47,55 @@ pub struct ResourceType {
     /// `apiVersion` under which the table holds its objects.
     pub storage_api_version: String,
     /// Field selector paths beyond name and namespace.
-    pub fields: Vec<&'static str>,
+    pub fields: Vec<Cow<'static, str>>,
+    /// Where the `scale` subresource is kept; `None` if there is none.
+    pub scale: Option<ScalePaths>,
     /// `additionalPrinterColumns` of a custom resource's version.
     pub printer_columns: Vec<Value>,
     /// Verbs of the main resource, as discovery lists them, sorted.
     pub verbs: &'static [&'static str],
-    /// Subresources of a built-in kind other than `status`.
+    /// Subresources other than `status`.
     pub subresources: &'static [Subresource],
     /// The type of a built-in kind, once somebody asked for it.
     pub(crate) structure: OnceLock<Option<&'static Struct>>,
 }
 
-/// A subresource of a built-in kind, other than `status`.
+/// Where an object keeps what its `scale` subresource shows, as paths of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// The replicas that are wanted.
+    pub wanted: Vec<String>,
+    /// The replicas that there are.
+    pub observed: Vec<String>,
+    /// The label selector: an object of a built-in workload, a text of a custom resource (if it has one).
+    pub selector: Option<Vec<String>>,
+}
+
+impl ScalePaths {
+    /// Of the built-in workloads.
+    fn built_in() -> Self {
+        let path = |root: &str, key: &str| vec![root.to_owned(), key.to_owned()];
+        Self {
+            wanted: path("spec", "replicas"),
+            observed: path("status", "replicas"),
+            selector: Some(path("spec", "selector")),
+        }
+    }
+
+    /// Of `subresources.scale` of a definition's version: simple paths, `.spec.replicas`.
+    fn of_definition(scale: &Value) -> Self {
+        let path = |key: &str| -> Vec<String> {
+            json::text(scale, &[key]).split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        };
+        Self {
+            wanted: path("specReplicasPath"),
+            observed: path("statusReplicasPath"),
+            selector: Some(path("labelSelectorPath")).filter(|p| !p.is_empty()),
+        }
+    }
+}
+
+/// A subresource other than `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subresource {
     /// `scale`, `log`, `eviction` …
@@ -73,12 +111,6 @@ pub struct Subresource {
 }
 
 impl ResourceType {
-    /// Paths that field selectors may name, for [`crate::selectors::FieldSelector::parse`].
-    pub(crate) fn selectable(&self) -> &[&'static str] {
-        // Custom resources refuse others in the words of the kinds that know some.
-        if self.fields.is_empty() && self.custom() { &["metadata.name"] } else { &self.fields }
-    }
-
     /// The type of a built-in kind; `None` for custom resources. Made on first use, kept for the life of the process.
     pub fn structure(&self) -> Option<&'static Struct> {
         if !self.built_in {
@@ -208,6 +240,7 @@ impl Registry {
             given => given.to_owned(),
         };
         for version in versions.iter().filter(|v| v.get("served") == Some(&Value::Bool(true))) {
+            let scale = json::at(version, &["subresources", "scale"]);
             self.insert(ResourceType {
                 group: group.clone(),
                 version: json::text(version, &["name"]).to_owned(),
@@ -224,9 +257,13 @@ impl Registry {
                 schema: json::at(version, &["schema", "openAPIV3Schema"]).map(|s| Arc::new(s.clone())),
                 table: format!("{plural}.{group}").into(),
                 storage_api_version: api_version(&group, storage),
-                fields: Vec::new(),
+                fields: json::list(version, &["selectableFields"])
+                    .iter()
+                    .map(|f| json::text(f, &["jsonPath"]).trim_start_matches('.').to_owned().into())
+                    .collect(),
                 verbs: kinds::ALL_VERBS,
-                subresources: &[],
+                subresources: if scale.is_some() { kinds::SCALE } else { &[] },
+                scale: scale.map(ScalePaths::of_definition),
                 structure: OnceLock::new(),
                 printer_columns: json::list(version, &["additionalPrinterColumns"]).to_vec(),
             });

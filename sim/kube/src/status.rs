@@ -181,8 +181,11 @@ impl Status {
     pub fn to_value(&self) -> Value {
         let mut value = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason,
+            "message": self.message,
         });
+        if !self.reason.is_empty() {
+            value["reason"] = self.reason.clone().into();
+        }
         if let Some(details) = &self.details {
             value["details"] = (**details).clone();
         }

@@ -253,7 +253,7 @@ fn bookmarks_can_be_withheld_and_pages_expire_with_a_token_for_the_rest() {
         let bookmarks =
             "allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=150";
         let count = |lines: &[Value]| lines.iter().filter(|l| l["type"] == "BOOKMARK").count();
-        assert_eq!(count(&world.watch(bookmarks).await.0), 3);
+        assert_eq!(count(&world.watch(bookmarks).await.0), 4, "at first, each minute, and two seconds before the end");
         let rule = world.inject(on("watch"), Effect::Watch(WatchFault::NoBookmarks), When::default());
         assert_eq!(count(&world.watch(bookmarks).await.0), 0);
         world.api.heal(rule);

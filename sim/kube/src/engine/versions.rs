@@ -114,6 +114,42 @@ fn match_causes(version: &str, matching: &str, continue_token: &str) -> Vec<Caus
     causes
 }
 
+/// Why the options of a watch do not go together: `initial` is `sendInitialEvents`, if it is given.
+pub(crate) fn watch_causes(matching: &str, continue_token: &str, initial: Option<bool>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if initial.is_some() && matching != "NotOlderThan" {
+        causes.push(forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+    }
+    if matching.is_empty() {
+        return causes;
+    }
+    if initial.is_none() {
+        causes.push(forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+    }
+    if matching != "NotOlderThan" {
+        causes.push(Cause::new(
+            "FieldValueNotSupported",
+            "resourceVersionMatch",
+            format!("Unsupported value: {matching:?}: supported values: \"NotOlderThan\""),
+        ));
+    }
+    if !continue_token.is_empty() {
+        causes.push(forbidden("resourceVersionMatch is forbidden when continue is provided"));
+    }
+    causes
+}
+
+/// After which revision a watch begins; `None`: with what there is.
+///
+/// # Errors
+/// 500 for what is no version: the real server's registry hands this error of its storage on as it is, without a reason.
+pub(crate) fn of_watch(version: &str) -> Result<Option<u64>, Status> {
+    match version {
+        "" | "0" => Ok(None),
+        text => number(text).map(Some).map_err(|why| Status::new(500, "", why)),
+    }
+}
+
 fn list_options(causes: &[Cause]) -> Status {
     Status::invalid(About { group: "meta.k8s.io", plural: "", kind: "ListOptions" }, "", causes)
 }

@@ -2,7 +2,7 @@
 //!
 //! Facts of Kubernetes' discovery documents. Kinds that are only answered, never stored (reviews), are not here.
 
-use super::{ResourceType, Subresource, api_version};
+use super::{ResourceType, ScalePaths, Subresource, api_version};
 use crate::status::About;
 
 /// Verbs of a resource that is stored.
@@ -114,7 +114,8 @@ impl BuiltIn {
             compiled: None,
             table: table.into(),
             storage_api_version: storage,
-            fields: self.fields.to_vec(),
+            fields: self.fields.iter().map(|f| (*f).into()).collect(),
+            scale: (self.subresources == SCALE).then(ScalePaths::built_in),
             verbs: self.verbs,
             subresources: self.subresources,
             printer_columns: Vec::new(),
@@ -133,7 +134,7 @@ const fn sub(
     Subresource { name, kind, group, version, verbs }
 }
 
-const SCALE: &[Subresource] = &[sub("scale", "autoscaling", "v1", "Scale", CHANGE)];
+pub(super) const SCALE: &[Subresource] = &[sub("scale", "autoscaling", "v1", "Scale", CHANGE)];
 
 const POD_SUBRESOURCES: &[Subresource] = &[
     sub("attach", "", "v1", "PodAttachOptions", &["create", "get"]),

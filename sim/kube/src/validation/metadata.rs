@@ -50,6 +50,28 @@ pub(super) fn check(resource: &ResourceType, object: &Value, errors: &mut Errors
     }
 }
 
+/// What may not be done to the metadata of a stored object: finalizers only go while it is being deleted.
+pub(super) fn update(old: &Value, new: &Value, errors: &mut Errors) {
+    if !json::deleting(old) {
+        return;
+    }
+    let before = json::list(old, &["metadata", "finalizers"]);
+    let mut added: Vec<String> = json::list(new, &["metadata", "finalizers"])
+        .iter()
+        .filter(|f| !before.contains(f))
+        .map(|f| format!("{:?}", f.as_str().unwrap_or("")))
+        .collect();
+    added.sort();
+    added.dedup();
+    if !added.is_empty() {
+        let why = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            added.join(", ")
+        );
+        errors.forbidden("metadata.finalizers", &why);
+    }
+}
+
 pub(super) fn labels(labels: Option<&Value>, path: &str, errors: &mut Errors) {
     for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
         for why in names::qualified(key) {

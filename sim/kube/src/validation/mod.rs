@@ -68,6 +68,7 @@ pub(crate) fn content(resource: &ResourceType, object: &Value) -> Vec<Cause> {
 /// Fields that may not change once written.
 pub(crate) fn immutable(resource: &ResourceType, old: &Value, new: &Value) -> Vec<Cause> {
     let mut errors = Errors::default();
+    metadata::update(old, new, &mut errors);
     match resource.kind.as_str() {
         "Deployment" | "ReplicaSet" | "DaemonSet" => errors.fixed(old, new, &["spec", "selector"]),
         "StatefulSet" => workload::stateful_set_update(old, new, &mut errors),

@@ -6,6 +6,7 @@ use sim_net::http::Body;
 use super::{RequestContext, negotiate::Output, respond};
 use crate::{
     engine::{Engine, ListQuery, ReadVersion, Target},
+    resources::ResourceType,
     selectors::{FieldSelector, LabelSelector},
     server::ApiServer,
     status::{About, Cause, Status},
@@ -18,12 +19,23 @@ use crate::{
 pub(super) fn selectors(context: &RequestContext, target: &Target) -> Result<(LabelSelector, FieldSelector), Status> {
     let labels = LabelSelector::parse(context.params.get("labelSelector"))?;
     let mut fields = context.params.get("fieldSelector").to_owned();
-    let supported = target.resource.selectable();
+    let supported = &target.resource.fields;
     if target.resource.group == "events.k8s.io" {
         fields = fields.replace("regarding.", "involvedObject.");
     }
-    let fields = FieldSelector::parse(&fields, supported)?;
+    let fields = FieldSelector::parse_with(&fields, supported, |path| unknown_field(&target.resource, path))?;
     Ok((labels, fields))
+}
+
+/// How a field is refused that a kind cannot be selected by: kinds without fields of their own have another text.
+fn unknown_field(resource: &ResourceType, path: &str) -> String {
+    if resource.kind == "Job" {
+        format!("field label {path:?} not supported for Job")
+    } else if resource.built_in && resource.fields.is_empty() {
+        format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+    } else {
+        format!("field label not supported: {path}")
+    }
 }
 
 /// 422 of the options of a list or a watch.

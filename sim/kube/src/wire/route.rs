@@ -180,10 +180,8 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
     match info.subresource.as_str() {
         "" => {}
         "status" if resource.status => {}
-        "scale" if matches!(&*resource.table, "deployments.apps" | "statefulsets.apps" | "replicasets.apps") => {}
-        "log" | "eviction" if resource.table.as_ref() == "pods" => {}
+        other if discovery::served(&resource, other) => {}
         other if resource.built_in => return Err(Status::not_implemented(&format!("subresource {plural}/{other}"))),
-        "scale" => return Err(Status::not_implemented("subresource scale of custom resources")),
         _ => return Err(Status::no_such_resource()),
     }
     let named = !info.name.is_empty();

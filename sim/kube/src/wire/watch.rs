@@ -18,14 +18,16 @@ use super::{
     respond::include,
 };
 use crate::{
-    engine::{Change, ListQuery, Object, Target, event_line},
+    engine::{Change, ListQuery, Object, Target, event_line, versions},
     faults::{Feed, FeedEnd},
     selectors::FieldSelector,
     server::{ApiServer, WatchQuery},
-    status::{About, Cause, Status},
+    status::{About, Status},
     tables::{Include, Printer, partial},
 };
 
+/// How long before the end of a watch that asked for bookmarks the last one comes.
+pub const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// How often a watch that asked for bookmarks gets one.
 pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// Watches without `timeoutSeconds` end after this.
@@ -33,7 +35,6 @@ pub const WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
 /// No watch lasts longer, so that its end is an instant: a year.
 const WATCH_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// State of a watch stream.
 /// What the object of an event becomes.
 enum Shape {
     Whole,
@@ -79,14 +80,28 @@ impl Shape {
     }
 }
 
+/// State of a watch stream.
 struct Stream {
     feed: Feed,
     shape: Shape,
     target: Target,
     initial: VecDeque<Bytes>,
     bookmarks: bool,
+    /// When the next bookmark comes: after the usual interval, and once more just before the end.
+    next_bookmark: tokio::time::Instant,
     ends: tokio::time::Instant,
     done: bool,
+}
+
+impl Stream {
+    /// The instant of the bookmark after one at `now`.
+    fn bookmark_after(ends: tokio::time::Instant, now: tokio::time::Instant) -> tokio::time::Instant {
+        let usual = now + BOOKMARK_INTERVAL;
+        match ends.checked_sub(BOOKMARK_BEFORE_END) {
+            Some(last) if now < last => usual.min(last),
+            _ => usual,
+        }
+    }
 }
 
 /// Opens a watch.
@@ -104,28 +119,22 @@ pub(super) fn watch(
     let mut shape = Shape::of(context, target, output)?;
     if !target.name.is_empty() {
         let text = format!("{},metadata.name={}", params.get("fieldSelector"), target.name);
-        fields = FieldSelector::parse(&text, target.resource.selectable())?;
+        fields = FieldSelector::parse(&text, &target.resource.fields)?;
     }
     // A watch of one name is a watch of the collection with a selection.
     let target = &Target { name: String::new(), ..target.clone() };
     let version = params.get("resourceVersion");
     let streaming = params.on("sendInitialEvents");
     let bookmarks = params.on("allowWatchBookmarks");
-    if streaming && params.get("resourceVersionMatch") != "NotOlderThan" {
-        return Err(Status::invalid(
-            About { group: "meta.k8s.io", plural: "", kind: "ListOptions" },
-            "",
-            &[Cause::new(
-                "FieldValueForbidden",
-                "resourceVersionMatch",
-                "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )],
-        ));
+    let causes = versions::watch_causes(
+        params.get("resourceVersionMatch"),
+        params.get("continue"),
+        params.has("sendInitialEvents").then_some(streaming),
+    );
+    if !causes.is_empty() {
+        return Err(Status::invalid(About { group: "meta.k8s.io", plural: "", kind: "ListOptions" }, "", &causes));
     }
-    let after: Option<u64> = match version {
-        "" | "0" => None,
-        text => Some(text.parse().map_err(|_| Status::bad_request(format!("Invalid resource version: \"{text}\"")))?),
-    };
+    let after = versions::of_watch(version)?;
     let query =
         WatchQuery { namespace: target.namespace.clone(), labels, fields, after: if streaming { None } else { after } };
     let mut initial = VecDeque::new();
@@ -161,13 +170,15 @@ pub(super) fn watch(
     if !feed.bookmarks() {
         initial.retain(|line: &Bytes| !line.starts_with(b"{\"type\":\"BOOKMARK\""));
     }
+    let started = tokio::time::Instant::now();
     let state = Stream {
         feed,
         shape,
         target: target.clone(),
         initial,
         bookmarks,
-        ends: tokio::time::Instant::now() + timeout,
+        next_bookmark: Stream::bookmark_after(started + timeout, started),
+        ends: started + timeout,
         done: false,
     };
     Ok(streamed(futures::stream::unfold(state, |mut state| async move {
@@ -195,8 +206,7 @@ async fn next_line(state: &mut Stream) -> Option<std::io::Result<Bytes>> {
         let count = state.initial.len().min(LINES_PER_FRAME_MAX);
         return Some(Ok(state.initial.drain(..count).collect::<Vec<_>>().concat().into()));
     }
-    let pause = tokio::time::Instant::now() + BOOKMARK_INTERVAL;
-    let wake = if state.bookmarks { pause.min(state.ends) } else { state.ends };
+    let wake = if state.bookmarks { state.next_bookmark.min(state.ends) } else { state.ends };
     match tokio::time::timeout_at(wake, state.feed.next()).await {
         Ok(Ok(seen)) => {
             let object = crate::engine::view(&state.target.resource, seen.event.object.clone());
@@ -214,9 +224,14 @@ async fn next_line(state: &mut Stream) -> Option<std::io::Result<Bytes>> {
             Some(Err(std::io::ErrorKind::ConnectionReset.into()))
         }
         Err(_) if tokio::time::Instant::now() >= state.ends => None,
-        // Withheld by a fault: an empty piece keeps the loop going.
-        Err(_) if !state.feed.bookmarks() => Some(Ok(Bytes::new())),
-        Err(_) => Some(Ok(bookmark(&mut state.shape, &state.target, state.feed.position(), false))),
+        Err(_) => {
+            state.next_bookmark = Stream::bookmark_after(state.ends, tokio::time::Instant::now());
+            if !state.feed.bookmarks() {
+                // Withheld by a fault: an empty piece keeps the loop going.
+                return Some(Ok(Bytes::new()));
+            }
+            Some(Ok(bookmark(&mut state.shape, &state.target, state.feed.position(), false)))
+        }
     }
 }
 
