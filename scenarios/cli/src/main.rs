@@ -54,6 +54,15 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Rules {
+    /// Check rule files: what does not load, and what loads but can never work (a finding's code is in docs/codes.md).
+    Check {
+        /// Rule files, or PrometheusRule manifests.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The evaluation interval of groups that name none, in seconds.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+        interval_seconds: u64,
+    },
     /// Run unit tests of rules, in the format and with the words of `promtool test rules`.
     Test {
         /// Test files.
@@ -136,6 +145,7 @@ fn main() -> ExitCode {
         Command::Export(args) => commands::export::export(&args),
         Command::Promql(Promql::Test { paths }) => commands::promql::test(&paths),
         Command::Rules(Rules::Test { files }) => commands::rules::test(&files),
+        Command::Rules(Rules::Check { files, interval_seconds }) => commands::rules::check(&files, interval_seconds),
         Command::Up(args) => up::up(&args),
     };
     match ended {

@@ -171,3 +171,25 @@ fn unit_tests_of_rules_end_as_with_promtool() {
         assert_eq!(told(&ours), told(&theirs), "{}", file.display());
     }
 }
+
+#[test]
+fn the_rules_that_are_shipped_have_no_findings_and_the_dead_alert_of_old_has() {
+    let check = |path: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_multigres-sim")).args(["rules", "check"]).arg(path).output().unwrap()
+    };
+    let shipped = project().root().join("deploy/monitoring/prometheus-rules.yaml");
+    let output = check(&shipped);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).ends_with("7 rules, 0 findings\n"), "{}", said(&output));
+    let dead = fs::read_to_string(&shipped).unwrap().replace("ignoring (state)", "").replace("ignoring(state)", "");
+    let file = folder("rules-check").join("dead.yaml");
+    fs::write(&file, dead).unwrap();
+    let output = check(&file);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("RUL001") && said(&output).contains("label \"state\""), "{}", said(&output));
+    fs::write(&file, "groups: [{name: g, rules: [{alert: A, expr: 'up ='}]}]").unwrap();
+    let output = check(&file);
+    assert!(output.status.code() == Some(1) && said(&output).contains("RUL000 "), "{}", said(&output));
+    let missing = check(Path::new("nowhere.yaml"));
+    assert_eq!(missing.status.code(), Some(2), "{}", said(&missing));
+}

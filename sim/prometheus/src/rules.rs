@@ -2,9 +2,11 @@
 
 mod alert;
 mod file;
+mod lint;
 
 pub use alert::{Alert, AlertState};
 pub use file::{RuleGroup, RuleSpec, parse_rules};
+pub use lint::{Finding, lint};
 
 use crate::Error;
 use crate::promql::{self, EvalOptions, Expr, QueryValue};

@@ -9,7 +9,7 @@ mod syntax;
 
 use crate::Error;
 use sim_wire::Labels;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use syntax::{Command, Node, Operand, Pipeline};
 
 /// Largest rendered text.
@@ -137,6 +137,54 @@ pub fn render(text: &str, context: &Context<'_>) -> Result<String, Error> {
 /// [`Error::Template`] for syntax.
 pub fn check(text: &str) -> Result<(), Error> {
     syntax::parse(text).map(|_| ()).map_err(|message| Error::Template { message })
+}
+
+/// The labels of the alert that a template names (`$labels.x`, `.Labels.x`); nothing of a text that is no template.
+///
+/// ```
+/// use sim_prometheus::template::labels_used;
+/// let used = labels_used("{{ if $labels.a }}{{ .Labels.b | toUpper }}{{ end }}");
+/// assert_eq!(used.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+/// ```
+pub fn labels_used(text: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    if let Ok(nodes) = syntax::parse(text) {
+        used_in_nodes(&nodes, true, &mut used);
+    }
+    used
+}
+
+/// `root` says that the dot is still the alert's.
+fn used_in_nodes(nodes: &[Node], root: bool, used: &mut BTreeSet<String>) {
+    for node in nodes {
+        match node {
+            Node::Text(_) => {}
+            Node::Action(pipeline) => used_in(pipeline, root, used),
+            Node::If(pipeline, then, otherwise) => {
+                used_in(pipeline, root, used);
+                used_in_nodes(then, root, used);
+                used_in_nodes(otherwise, root, used);
+            }
+            Node::With(pipeline, inside, otherwise) | Node::Range(pipeline, inside, otherwise) => {
+                used_in(pipeline, root, used);
+                used_in_nodes(inside, false, used);
+                used_in_nodes(otherwise, root, used);
+            }
+        }
+    }
+}
+
+fn used_in(pipeline: &Pipeline, root: bool, used: &mut BTreeSet<String>) {
+    for operand in pipeline.commands.iter().flat_map(|command| &command.operands) {
+        match operand {
+            Operand::Variable(name, fields) if name == "$labels" => used.extend(fields.first().cloned()),
+            Operand::Dot(fields) if root && fields.first().is_some_and(|first| first == "Labels") => {
+                used.extend(fields.get(1).cloned());
+            }
+            Operand::Group(inner, _) => used_in(inner, root, used),
+            _ => {}
+        }
+    }
 }
 
 struct Renderer<'a> {

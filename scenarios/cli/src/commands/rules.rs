@@ -1,14 +1,66 @@
-//! `rules test`: unit tests of rules in promtool's format.
+//! `rules`: unit tests of rules in promtool's format, and what is wrong with rules that load.
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use sim_prometheus::unit_test;
+use sim_prometheus::{
+    rules::{lint, parse_rules},
+    unit_test,
+};
 
 use super::{Ended, say};
 use crate::{EXIT_FAILED, EXIT_PASSED};
+
+/// Largest rule file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Checks rule files. Those that do not load, and every finding, make the check fail.
+pub fn check(paths: &[PathBuf], interval_seconds: u64) -> Ended {
+    let (mut rules, mut findings) = (0, 0);
+    for path in paths {
+        let shown = path.display().to_string();
+        let size = fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(format!("{shown}: {size} bytes; at most {FILE_BYTES_MAX} are read").into());
+        }
+        let text = fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+        for (place, text) in rule_texts(&shown, text) {
+            let groups = match parse_rules(&place, &text) {
+                Ok(groups) => groups,
+                Err(error) => {
+                    findings += 1;
+                    say(&format!("RUL000 {error}"));
+                    continue;
+                }
+            };
+            for group in groups {
+                rules += group.rules.len();
+                for finding in lint(&group, Duration::from_secs(interval_seconds)) {
+                    findings += 1;
+                    say(&format!("{} {place}: {}/{}: {}", finding.code, finding.group, finding.rule, finding.message));
+                    say(&format!("       {}", finding.help));
+                }
+            }
+        }
+    }
+    say(&format!("{rules} rules, {findings} findings"));
+    Ok(if findings == 0 { EXIT_PASSED } else { EXIT_FAILED })
+}
+
+/// The rule file itself, or the one in each PrometheusRule of a manifest.
+fn rule_texts(name: &str, text: String) -> Vec<(String, String)> {
+    let manifests = sim_kube::manifests::parse(&text).unwrap_or_default();
+    let inside = manifests.iter().filter(|object| object["kind"] == "PrometheusRule").map(|object| {
+        let place = format!("{name} ({})", object["metadata"]["name"].as_str().unwrap_or("unnamed"));
+        // JSON is YAML.
+        (place, object["spec"].to_string())
+    });
+    let inside: Vec<_> = inside.collect();
+    if inside.is_empty() { vec![(name.to_owned(), text)] } else { inside }
+}
 
 /// Runs the files, and says of each what promtool would say.
 pub fn test(paths: &[PathBuf]) -> Ended {

@@ -9,6 +9,7 @@ mod binary;
 mod display;
 pub mod eval;
 pub mod functions;
+mod known;
 mod lexer;
 mod parser;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod typecheck;
 pub use ast::{Expr, ExprKind, ValueType};
 pub use eval::{Annotations, EvalError, EvalOptions, QueryValue, Series, VectorSample};
 pub(crate) use functions::math;
+pub use known::{Known, Mismatch, mismatches};
 pub(crate) use parser::parse_metric;
 pub use parser::{ParseOptions, parse, parse_with};
 
