@@ -165,10 +165,12 @@ fn walk(query: &str, expr: &Expr, found: &mut Vec<Mismatch>) {
     match &expr.kind {
         ExprKind::Number { .. } | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix { .. } => {}
         ExprKind::Subquery { expr, .. } | ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => {
-            walk(query, expr, found)
+            walk(query, expr, found);
         }
         ExprKind::Aggregate { expr, param, .. } => {
-            param.iter().for_each(|param| walk(query, param, found));
+            if let Some(param) = param {
+                walk(query, param, found);
+            }
             walk(query, expr, found);
         }
         ExprKind::Call { args, .. } => args.iter().for_each(|arg| walk(query, arg, found)),

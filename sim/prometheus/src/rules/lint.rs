@@ -104,7 +104,9 @@ fn gauges(expr: &Expr, found: &mut impl FnMut(&str, &str)) {
         ExprKind::Number { .. } | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix { .. } => {}
         ExprKind::Subquery { expr, .. } | ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => gauges(expr, found),
         ExprKind::Aggregate { expr, param, .. } => {
-            param.iter().for_each(|param| gauges(param, found));
+            if let Some(param) = param {
+                gauges(param, found);
+            }
             gauges(expr, found);
         }
         ExprKind::Binary { lhs, rhs, .. } => {
@@ -124,7 +126,9 @@ fn gauges(expr: &Expr, found: &mut impl FnMut(&str, &str)) {
                     found(function.name, name);
                 }
             }
-            args.iter().for_each(|arg| gauges(arg, found));
+            for arg in args {
+                gauges(arg, found);
+            }
         }
     }
 }
