@@ -100,9 +100,21 @@ fn every_broken_variant_is_refused_with_the_right_reason_and_path() {
             let which = read::text(&given, &["object"]).to_owned();
             let after = given.get("after_applying") == Some(&Value::Bool(true));
             apply_all(&api, if after { "" } else { &which });
-            let file = root().join("deploy").join(read::text(&given, &["file"]));
-            let objects = manifests::parse(&text(&file)).unwrap();
-            let mut object = objects.into_iter().find(|o| label(o) == which).unwrap_or_else(|| panic!("no {which}"));
+            let mut object = match given.get("document") {
+                // Of a kind that deploy/ has none of: accepted as it stands, refused once changed.
+                Some(document) => {
+                    let dry = WriteOptions { dry_run: true, ..WriteOptions::by("kubectl") };
+                    api.engine()
+                        .create_object(document.clone(), &dry, now())
+                        .unwrap_or_else(|s| panic!("{}", s.message));
+                    document.clone()
+                }
+                None => {
+                    let file = root().join("deploy").join(read::text(&given, &["file"]));
+                    let objects = manifests::parse(&text(&file)).unwrap();
+                    objects.into_iter().find(|o| label(o) == which).unwrap_or_else(|| panic!("no {which}"))
+                }
+            };
             // The change is no change of nothing.
             let before = object.clone();
             sim_kube::patch::json_patch(&mut object, &given["change"])
@@ -117,6 +129,10 @@ fn every_broken_variant_is_refused_with_the_right_reason_and_path() {
                 object["metadata"]["resourceVersion"] = version;
                 let strict = WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::by("kubectl") };
                 return api.engine().update(&target, object, &strict, now()).map(drop);
+            }
+            if given.get("created") == Some(&Value::Bool(true)) {
+                let strict = WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::by("kubectl") };
+                return api.engine().create_object(object, &strict, now()).map(drop);
             }
             apply(&api, &object)
         });

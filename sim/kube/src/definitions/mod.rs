@@ -118,8 +118,22 @@ pub fn validate(definition: &Value) -> Vec<Cause> {
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
         ));
     }
+    let shared = shared_parts(versions);
     for (i, version) in versions.iter().enumerate() {
-        check_version(version, &format!("spec.versions[{i}]"), &mut causes);
+        let path = format!("spec.versions[{i}]");
+        let mut found = Vec::new();
+        check_version(version, &path, &mut found);
+        for (part, lifted) in &shared {
+            let own = format!("{path}.{part}");
+            if i > 0 {
+                found.retain(|cause| !cause.field.starts_with(&own));
+            }
+            for cause in &mut found {
+                cause.field = cause.field.replace(&own, lifted);
+                cause.message = cause.message.replace(&own, lifted);
+            }
+        }
+        causes.extend(found);
     }
     let names: BTreeSet<&str> = versions.iter().map(|v| json::text(v, &["name"])).collect();
     if names.len() != versions.len() {
@@ -190,6 +204,19 @@ fn check_conversion(conversion: &Value, causes: &mut Vec<Cause>) {
         )),
         other => causes.push(unsupported("spec.conversion.strategy", other, &["None", "Webhook"])),
     }
+}
+
+/// The parts that all versions have alike, with where the real server speaks of them: it lifts them out of the versions
+/// before it looks at them.
+fn shared_parts(versions: &[Value]) -> Vec<(&'static str, &'static str)> {
+    let parts = [
+        ("schema", "spec.validation"),
+        ("subresources", "spec.subresources"),
+        ("additionalPrinterColumns", "spec.additionalPrinterColumns"),
+        ("selectableFields", "spec.selectableFields"),
+    ];
+    let alike = |part: &str| versions.windows(2).all(|pair| pair[0].get(part) == pair[1].get(part));
+    parts.into_iter().filter(|(part, _)| alike(part)).collect()
 }
 
 fn check_version(version: &Value, path: &str, causes: &mut Vec<Cause>) {

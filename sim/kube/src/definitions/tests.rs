@@ -13,7 +13,7 @@ fn definition(schema: Value) -> Value {
 /// Causes of a schema, their paths without what they have in common.
 fn causes(schema: Value) -> Vec<String> {
     let found = validate(&definition(schema));
-    let short = |field: &str| field.replace("spec.versions[0].schema.openAPIV3Schema", "~");
+    let short = |field: &str| field.replace("spec.validation.openAPIV3Schema", "~");
     found.iter().map(|c| format!("{}: {}", short(&c.field), c.message)).collect()
 }
 
@@ -63,18 +63,18 @@ fn names_versions_columns_and_scale_are_checked() {
                 d["spec"]["versions"][0]["additionalPrinterColumns"] =
                     json!([{"name": "A", "type": "text", "jsonPath": ".a"}]);
             },
-            "spec.versions[0].additionalPrinterColumns[0].type: Invalid value: \"text\": must be one of boolean,date,integer,number,string",
+            "spec.additionalPrinterColumns[0].type: Invalid value: \"text\": must be one of boolean,date,integer,number,string",
         ),
         (
             |d| {
                 d["spec"]["versions"][0]["subresources"] =
                     json!({"scale": {"specReplicasPath": ".status.n", "statusReplicasPath": ".status.n"}});
             },
-            "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.n\": should be a json path under .spec",
+            "spec.subresources.scale.specReplicasPath: Invalid value: \".status.n\": should be a json path under .spec",
         ),
         (
             |d| d["spec"]["versions"][0]["selectableFields"] = json!([{"jsonPath": ".spec.no"}]),
-            "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.no\": is an invalid path: does not refer to a valid field",
+            "spec.selectableFields[0].jsonPath: Invalid value: \".spec.no\": is an invalid path: does not refer to a valid field",
         ),
         (
             |d| d["spec"]["conversion"] = json!({"strategy": "Webhook"}),
@@ -169,7 +169,7 @@ fn rules_are_compiled_and_must_be_cheap() {
     assert_eq!(
         found,
         [
-            "~.properties[a].items.x-kubernetes-validations[0].rule: Invalid value: \"self >= oldSelf\": oldSelf cannot be used on the uncorrelatable portion of the schema within spec.versions[0].schema.openAPIV3Schema.properties[a]"
+            "~.properties[a].items.x-kubernetes-validations[0].rule: Invalid value: \"self >= oldSelf\": oldSelf cannot be used on the uncorrelatable portion of the schema within spec.validation.openAPIV3Schema.properties[a]"
         ]
     );
     let found =
@@ -192,4 +192,16 @@ fn stored_versions_and_the_times_of_conditions_are_kept() {
     let after = status(&next, Some(&stored), "t2");
     assert_eq!(after["storedVersions"], json!(["v1", "v2"]));
     assert_eq!(after["conditions"][1]["lastTransitionTime"], "t1");
+}
+
+#[test]
+fn what_all_versions_share_is_spoken_of_once_and_what_they_do_not_by_its_version() {
+    let mut made = definition(with(json!({"a": {}})));
+    let mut second = made["spec"]["versions"][0].clone();
+    (second["name"], second["storage"]) = ("v2".into(), false.into());
+    made["spec"]["versions"].as_array_mut().unwrap().push(second);
+    let fields = |made: &Value| validate(made).into_iter().map(|c| c.field).collect::<Vec<_>>();
+    assert_eq!(fields(&made), ["spec.validation.openAPIV3Schema.properties[a].type"]);
+    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["a"]["type"] = "string".into();
+    assert_eq!(fields(&made), ["spec.versions[1].schema.openAPIV3Schema.properties[a].type"]);
 }

@@ -245,3 +245,39 @@ fn the_two_event_groups_are_one_store_under_two_names() {
     let fields = crate::selectors::FieldSelector::parse("involvedObject.name=p", &["involvedObject.name"]).unwrap();
     assert_eq!(e.list(&target, &ListQuery { fields, ..ListQuery::default() }).unwrap().items[0]["note"], "hello");
 }
+
+#[test]
+fn an_apply_that_does_not_fit_its_schema_and_a_strict_patch_that_does_not_are_refused_in_the_real_words() {
+    let mut e = engine();
+    let strict = WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::by("test") };
+    e.create_object(definition(), &strict, NOW).unwrap();
+    let target = e.target_of(&thing(json!({}))).unwrap();
+    let ignoring = WriteOptions { field_validation: FieldValidation::Ignore, ..strict.clone() };
+    for (spec, why) in [
+        (json!({"size": 1, "x": 1}), ".spec.x: field not declared in schema"),
+        (json!({"size": "1"}), ".spec.size: expected numeric (int or float), got string"),
+    ] {
+        let refused = e.apply(&target, &thing(spec), &ignoring, NOW).unwrap_err();
+        let text = format!("failed to create typed patch object (default/t; example.com/v1, Kind=Thing): {why}");
+        assert_eq!((refused.code, refused.reason.as_str(), refused.message), (500, "", text));
+    }
+    // Where everything is kept, everything may be applied.
+    let mut open = thing(json!({"size": 1}));
+    open["status"] = json!({"any": {"thing": 1}});
+    e.apply(&target, &open, &strict, NOW).unwrap();
+    let refused = e.patch(&target, PatchKind::Merge, &json!({"spec": {"x": 1}}), &strict, NOW).unwrap_err();
+    let (head, tail) = (
+        "\"\" is invalid: patch: Invalid value: \"{\\\"apiVersion\\\":",
+        "\": strict decoding error: unknown field \"spec.x\"",
+    );
+    assert!(refused.code == 422 && refused.message.trim_start().starts_with(head), "{}", refused.message);
+    assert!(refused.message.ends_with(tail), "{}", refused.message);
+    let warned =
+        e.patch(&target, PatchKind::Merge, &json!({"spec": {"x": 1}}), &WriteOptions::by("test"), NOW).unwrap();
+    assert_eq!(warned.warnings, ["unknown field \"spec.x\""]);
+    // A strategic patch is shown as Go prints a map.
+    e.create_object(config_map("c", "1"), &strict, NOW).unwrap();
+    let target = e.target_of(&config_map("c", "1")).unwrap();
+    let refused = e.patch(&target, PatchKind::Strategic, &json!({"data": {"b": 1}}), &strict, NOW).unwrap_err();
+    assert!(refused.message.contains("patch: Invalid value: \"map[data:map[b:1]]\": "), "{}", refused.message);
+}

@@ -122,7 +122,7 @@ fn walk(value: &Value, shape: Shape<'_>, path: &str, depth: usize, found: &mut V
 }
 
 /// A value as Go's `%v` prints it.
-fn go_plain(value: &Value) -> String {
+pub(crate) fn go_plain(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".into(),
         Value::String(text) => text.clone(),

@@ -10,6 +10,7 @@ mod manage;
 mod merge;
 mod shape;
 
+pub(crate) use check::go_plain;
 pub use check::{check, text as complaints_text};
 pub use fields::{Element, FieldSet};
 pub use manage::{Applied, Manager, Operation, Writer, apply, update};

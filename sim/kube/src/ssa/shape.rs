@@ -116,7 +116,11 @@ impl<'a> Shape<'a> {
             Shape::Root(schema) => {
                 matches!(name, "metadata" | "apiVersion" | "kind") || json::at(schema, &["properties", name]).is_some()
             }
-            Shape::Schema(schema) => json::at(schema, &["properties", name]).is_some(),
+            Shape::Schema(schema) => {
+                json::at(schema, &["properties", name]).is_some()
+                    || (schema.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true))
+                        && matches!(name, "metadata" | "apiVersion" | "kind"))
+            }
             other => other.field(name).is_some(),
         }
     }
@@ -128,7 +132,8 @@ impl<'a> Shape<'a> {
             Shape::Root(schema) | Shape::Schema(schema) => {
                 schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
                     || schema.get("additionalProperties").is_some_and(|a| a != &Value::Bool(false))
-                    || (schema.get("properties").is_none() && schema.get("x-kubernetes-embedded-resource").is_some())
+                    // An object of which nothing is said is a free one.
+                    || (schema.get("properties").is_none() && schema.get("additionalProperties").is_none())
             }
             _ => false,
         }

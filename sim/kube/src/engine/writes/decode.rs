@@ -102,24 +102,27 @@ impl Engine {
     }
 
     /// Decodes a built-in kind by its type, in the form of the request: drops and names what it does not know.
-    /// `patched` is the patch, if the object came of one: the real server words its refusal otherwise.
+    /// `patched` is what the real server shows of a patch, if the object came of one: it words its refusal otherwise.
+    /// A patched custom resource is held against its schema here as well.
     pub(super) fn decode_typed(
         target: &Target,
         object: &mut Value,
-        patched: Option<&Value>,
+        patched: Option<&str>,
         options: &WriteOptions,
     ) -> Result<Vec<String>, Status> {
         let resource = &*target.resource;
-        let Some(structure) = resource.structure() else { return Ok(Vec::new()) };
         let refuse = |why: &str| match patched {
             None => undecodable(resource, why),
             Some(patch) => {
-                let shown = Value::String(patch.to_string());
-                let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {shown}: {why}"));
+                let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {patch:?}: {why}"));
                 Status::invalid(About { group: "", plural: "", kind: "" }, "", &[cause])
             }
         };
-        let unknown = decoding::decode(object, structure).map_err(|why| refuse(&why))?;
+        let unknown = match (resource.structure(), &resource.compiled) {
+            (Some(structure), _) => decoding::decode(object, structure).map_err(|why| refuse(&why))?,
+            (None, Some(schema)) if patched.is_some() => schema.prune(object),
+            _ => return Ok(Vec::new()),
+        };
         let texts = strict_texts(&unknown, options);
         match options.field_validation {
             FieldValidation::Strict if !texts.is_empty() => {

@@ -242,7 +242,11 @@ impl Engine {
             }
             PatchKind::Apply => unreachable!("answered above"),
         }
-        let unknown = Self::decode_typed(target, &mut object, Some(body), options)?;
+        let shown = match kind {
+            PatchKind::Strategic => ssa::go_plain(body),
+            _ => json::canonical(&object),
+        };
+        let unknown = Self::decode_typed(target, &mut object, Some(&shown), options)?;
         Self::check_identity(target, &mut object)?;
         // A patch that names a version insists on it; one that does not is applied anew when the object moved on.
         if json::text(&object, &["metadata", "resourceVersion"]) != json::text(&live, &["metadata", "resourceVersion"])
@@ -282,26 +286,13 @@ impl Engine {
         let asked = json::text(&config, &["metadata", "resourceVersion"]).to_owned();
         let mut warnings = Vec::new();
         if let Some(schema) = &resource.compiled {
-            let dropped = schema.prune(&mut config);
-            warnings = unknown_fields(resource, &dropped, options)?;
+            fits(target, &config, shape(resource))?;
+            // What a free-form object loses to pruning is lost in silence, as applies do not decode by the schema.
+            schema.prune(&mut config);
+            warnings = unknown_fields(resource, &[], options)?;
         } else if resource.built_in {
             json::strip_nulls(&mut config);
-            let complaints = ssa::check(&config, resource.structure().map_or(Shape::Untyped, Shape::Kind));
-            if !complaints.is_empty() {
-                return Err(Status::new(
-                    500,
-                    "",
-                    format!(
-                        "failed to create typed patch object ({}/{}; {}/{}, Kind={}): {}",
-                        target.namespace,
-                        target.name,
-                        resource.group,
-                        resource.version,
-                        resource.kind,
-                        ssa::complaints_text(&complaints)
-                    ),
-                ));
-            }
+            fits(target, &config, resource.structure().map_or(Shape::Untyped, Shape::Kind))?;
             // Quantities and times are owned in the form in which they are stored.
             Self::decode_typed(target, &mut config, None, options)?;
         }
@@ -391,6 +382,20 @@ impl Engine {
         let found = self.store.get(&target.resource.table, &target.key()).cloned();
         found.ok_or_else(|| Status::not_found(target.resource.about(), &target.name))
     }
+}
+
+/// 500, as the real server answers an applied configuration that is not of its type; its reason is empty there too.
+fn fits(target: &Target, config: &Value, shape: Shape<'_>) -> Result<(), Status> {
+    let complaints = ssa::check(config, shape);
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    let ResourceType { group, version, kind, .. } = &*target.resource;
+    let Target { namespace, name, .. } = target;
+    let why = ssa::complaints_text(&complaints);
+    let text =
+        format!("failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={kind}): {why}");
+    Err(Status::new(500, "", text))
 }
 
 /// 409 if a version is asked for and is not the stored one.
