@@ -12,7 +12,7 @@
 //! | [`access`] | users, tokens, roles: who asks, and may they |
 //! | [`tls`] | a certificate authority, kubeconfigs, serving over TLS |
 //! | [`wire`], [`discovery`], [`tables`], [`protobuf`] | HTTP around it |
-//! | [`workloads`] | controllers as steps: Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, Service, claims, disruption budgets, node lifecycle, garbage collection; the scheduler |
+//! | [`workloads`] | controllers as steps: Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, Service, claims, disruption budgets, node lifecycle, garbage collection; the scheduler |
 //! | [`ContainerLogs`], [`Outage`] | what containers wrote; what is wrong with nodes, pods and the control plane |
 //! | [`Cluster`], [`ContainerRuntime`] | kubelets that start containers as processes of the world |
 //! | [`local`] | a whole cluster on loopback, for real clients |
@@ -31,7 +31,7 @@
 //! **Not done, and said so with 501:** groups and kinds outside the table of [`resources`], subresources other
 //! than `status`, `scale`, `pods/log` and `pods/eviction`.
 //!
-//! **Not done in admission:** `matchConditions` of webhooks are refused with 501 when a configuration is stored;
+//! **Not done in admission:** `authorizer` and `namespaceObject` in `matchConditions` are refused as undeclared;
 //! webhooks are not asked about `scale`, `CONNECT`, and what the cluster's own controllers write; LimitRanger and
 //! ResourceQuota are not there.
 //!
@@ -42,7 +42,7 @@
 //! Go's encoder leaves out (`hostNetwork: false`) stay where a client sent them; `exec` and `grpc` probes fail with a text
 //! that says so.
 //!
-//! **Not done among the controllers:** CronJob, HorizontalPodAutoscaler, PersistentVolume objects (claims are bound to a
+//! **Not done among the controllers:** CronJobs in a time zone other than UTC (501), HorizontalPodAutoscaler, PersistentVolume objects (claims are bound to a
 //! name), protection finalizers, node leases (a working kubelet renews without a write), node pressure conditions,
 //! proportional scaling of Deployments, the indexed Job's per-index back-off and pod finalizers, preemption, EndpointSlices
 //! of more than one part.

@@ -193,3 +193,46 @@ fn pods_crash_run_out_of_memory_are_evicted_and_wait_for_images_with_the_real_re
         assert_eq!(cluster.logs().read("default", "late", "c", false).expect("a log").lines[0].text, "late starts");
     });
 }
+
+#[test]
+fn a_cron_job_starts_on_the_minute_keeps_its_history_and_skips_or_replaces_what_still_runs() {
+    world(async |cluster| {
+        let api = cluster.api();
+        let cron = |name: &str, policy: &str, image: &str| {
+            let pods = json!({"spec": {"containers": [{"name": "c", "image": image}], "restartPolicy": "Never"}});
+            json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name, "namespace": "default"},
+                "spec": {"schedule": "*/10 * * * *", "concurrencyPolicy": policy, "successfulJobsHistoryLimit": 2,
+                    "jobTemplate": {"metadata": {"labels": {"of": name}}, "spec": {"template": pods}}}})
+        };
+        for (name, policy, image) in
+            [("quick", "Allow", "done"), ("lasting", "Forbid", "runs:1"), ("replaced", "Replace", "runs:1")]
+        {
+            api.apply(cron(name, policy, image)).expect("applies");
+        }
+        secs(3600 + 60).await;
+        let jobs = |name: &str| {
+            let all = api.list("batch/v1", "Job", "default").expect("lists");
+            all.into_iter()
+                .filter(|j| j["metadata"]["labels"]["of"] == name)
+                .map(|j| j.to_value())
+                .collect::<Vec<Value>>()
+        };
+        let starts = |name: &str| -> Vec<String> {
+            let key = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+            jobs(name).iter().map(|j| j["metadata"]["annotations"][key].as_str().expect("a time").to_owned()).collect()
+        };
+        let quick = starts("quick");
+        assert_eq!(quick.len(), 2, "the history keeps two: {quick:?}");
+        assert!(quick.iter().all(|at| at.ends_with("0:00Z")), "{quick:?}");
+        let status = |name: &str| api.get("batch/v1", "CronJob", "default", name).expect("exists")["status"].clone();
+        assert_eq!(status("quick")["lastScheduleTime"], quick[1]);
+        assert!(status("quick").get("active").is_none() && status("quick")["lastSuccessfulTime"].is_string());
+        assert_eq!(jobs("lasting").len(), 1, "the first still runs");
+        assert_eq!(status("lasting")["active"][0]["name"], jobs("lasting")[0]["metadata"]["name"]);
+        assert_eq!(starts("replaced"), [quick[1].clone()], "only the newest is left");
+        let pods = api.list("v1", "Pod", "default").expect("lists");
+        assert!(pods.iter().any(|p| p["metadata"]["labels"]["job-name"] == jobs("lasting")[0]["metadata"]["name"]));
+        let said = reasons(&cluster, "CronJob");
+        assert_eq!(said, ["JobAlreadyActive", "SawCompletedJob", "SuccessfulCreate", "SuccessfulDelete"]);
+    });
+}

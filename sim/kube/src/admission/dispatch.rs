@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Admission, Attributes,
     call::Call,
+    conditions::{Verdict, judge},
     matching::concerned,
     review::{self, Answer},
     webhook::{Phase, Webhook},
@@ -50,7 +51,7 @@ impl Admission<'_> {
                     dry_run: plan.options.dry_run,
                     user: self.user,
                 };
-                let Some(due) = self.due(webhook, &attributes) else { continue };
+                let Some(due) = self.due(webhook, &attributes)? else { continue };
                 let answer = self.ask(&due, Phase::Mutating, &attributes).await?;
                 let Some(answer) = answer else { continue };
                 plan.warnings.extend(answer.warnings);
@@ -94,7 +95,7 @@ impl Admission<'_> {
     pub(super) async fn judge_deletion(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
         let webhooks = Webhook::all(&self.server.engine(), Phase::Mutating);
         for webhook in &webhooks {
-            let Some(due) = self.due(webhook, attributes) else { continue };
+            let Some(due) = self.due(webhook, attributes)? else { continue };
             let Some(answer) = self.ask(&due, Phase::Mutating, attributes).await? else { continue };
             if let Some(refusal) = answer.refusal {
                 return Err(refusal);
@@ -112,7 +113,9 @@ impl Admission<'_> {
     /// Validating webhooks are asked at the same time; the first refusal, in their order, counts.
     async fn judge(&self, attributes: &Attributes<'_>) -> Result<Vec<String>, Status> {
         let webhooks = Webhook::all(&self.server.engine(), Phase::Validating);
-        let due: Vec<Due> = webhooks.iter().filter_map(|w| self.due(w, attributes)).collect();
+        let due: Result<Vec<Due>, Status> =
+            webhooks.iter().filter_map(|w| self.due(w, attributes).transpose()).collect();
+        let due = due?;
         let asked = due.iter().map(|d| self.ask(d, Phase::Validating, attributes));
         let mut warnings = Vec::new();
         for answer in futures::future::join_all(asked).await {
@@ -126,12 +129,23 @@ impl Admission<'_> {
         Ok(warnings)
     }
 
-    fn due(&self, webhook: &Webhook, attributes: &Attributes<'_>) -> Option<Due> {
+    /// What its call needs, if the request concerns it; 403 if its conditions cannot be told and it fails closed.
+    fn due(&self, webhook: &Webhook, attributes: &Attributes<'_>) -> Result<Option<Due>, Status> {
         let mut engine = self.server.engine();
-        let seen_as = concerned(&engine, webhook, attributes)?;
+        let Some(seen_as) = concerned(&engine, webhook, attributes) else { return Ok(None) };
+        if !webhook.conditions.is_empty() {
+            let shown = review::request("", attributes, &seen_as, seen(&seen_as, attributes), attributes.old);
+            match judge(&webhook.conditions, &shown["request"]) {
+                Verdict::Matches => {}
+                Verdict::Fails(why) if !webhook.ignore_failures => {
+                    return Err(Status::forbidden(attributes.target.resource.about(), &attributes.target.name, &why));
+                }
+                Verdict::Skips | Verdict::Fails(_) => return Ok(None),
+            }
+        }
         let call = Call::to(&engine, webhook);
         let uid = engine.chance().uuid();
-        Some(Due { webhook: webhook.clone(), seen_as, call, uid })
+        Ok(Some(Due { webhook: webhook.clone(), seen_as, call, uid }))
     }
 
     /// One call; `None` if it failed and may be ignored.
@@ -143,7 +157,7 @@ impl Admission<'_> {
                 webhook.name
             )));
         }
-        let object = attributes.object.map(|o| view(&due.seen_as, Object::new(o.clone())).to_value());
+        let object = seen(&due.seen_as, attributes);
         debug_assert!(object.is_some() || attributes.operation == Operation::Delete, "a deletion alone has no object");
         let body = review::request(&due.uid, attributes, &due.seen_as, object, attributes.old).to_string();
         let answered = due.call.post(self.server.webhook_host(), Bytes::from(body)).await;
@@ -153,6 +167,11 @@ impl Admission<'_> {
             Err(why) => Err(internal(&format!("failed calling webhook \"{}\": {why}", webhook.name))),
         }
     }
+}
+
+/// The new object under the version that a webhook sees.
+fn seen(seen_as: &ResourceType, attributes: &Attributes<'_>) -> Option<Value> {
+    attributes.object.map(|o| view(seen_as, Object::new(o.clone())).to_value())
 }
 
 /// 500, as the real server wraps what went wrong inside.

@@ -12,12 +12,14 @@
 //! |---|---|
 //! | `webhook` | configurations read into values |
 //! | `matching` | which webhook a request concerns, under which version |
+//! | `conditions` | expressions a request must meet for a webhook to be asked |
 //! | `review` | `AdmissionReview` written and read |
 //! | `call` | the HTTP request and its errors |
 //! | `dispatch` | order, failure policy, patches, reinvocation |
 //! | `warnings` | limits of the texts that are passed on |
 
 mod call;
+mod conditions;
 mod dispatch;
 mod matching;
 mod review;
@@ -27,6 +29,7 @@ mod webhook;
 use serde_json::{Value, json};
 
 pub use call::ANSWER_BYTES_MAX;
+pub use conditions::{CONDITIONS_MAX, Condition};
 pub use webhook::{Destination, Phase, Rule, Webhook};
 
 use crate::{

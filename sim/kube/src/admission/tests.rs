@@ -456,3 +456,28 @@ fn protected_and_ending_namespaces_answer_as_the_real_ones() {
         assert_eq!((code, status["message"].as_str()), (404, Some("namespaces \"none\" not found")));
     });
 }
+
+#[test]
+fn a_webhook_is_asked_only_if_all_its_conditions_hold_and_fails_closed_if_they_cannot_be_told() {
+    run(|| async {
+        let world = World::new(|_| Some(json!({"allowed": false, "status": {"message": "asked"}})));
+        let configure = |expression: &str, policy: &str| {
+            let mut hook = world.hook("a.b.c", "/a");
+            hook["matchConditions"] = json!([{"name": "not-mine", "expression": "object.metadata.name != 'mine'"},
+                {"name": "given", "expression": expression}]);
+            hook["failurePolicy"] = policy.into();
+            world.configure("ValidatingWebhookConfiguration", "hooks", &[hook]);
+        };
+        configure("request.operation == 'CREATE' && request.resource.resource == 'configmaps'", "Fail");
+        assert_eq!(world.create("mine").await.0, 201);
+        assert!(world.asked.lock().unwrap().is_empty());
+        assert_eq!(world.create("other").await.1["message"], "admission webhook \"a.b.c\" denied the request: asked");
+        configure("object.data.missing == '1'", "Fail");
+        let (code, refusal, _) = world.create("other").await;
+        let why = "configmaps \"other\" is forbidden: expression 'object.data.missing == '1'' resulted in error: no such key: missing";
+        assert_eq!((code, refusal["message"].as_str().unwrap()), (403, why));
+        configure("object.data.missing == '1'", "Ignore");
+        assert_eq!(world.create("other").await.0, 201);
+        assert_eq!(world.asked.lock().unwrap().len(), 1);
+    });
+}

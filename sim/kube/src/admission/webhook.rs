@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::Value;
 
+use super::conditions::Condition;
 use crate::{engine::Engine, json, selectors::LabelSelector};
 
 /// Tables of the two kinds of configuration.
@@ -70,6 +71,8 @@ pub struct Webhook {
     pub namespaces: LabelSelector,
     /// Labels of the object.
     pub objects: LabelSelector,
+    /// All of these must hold.
+    pub conditions: Vec<Condition>,
     /// True for `Ignore`: a call that fails counts as an answer that allows.
     pub ignore_failures: bool,
     /// How long an answer is waited for.
@@ -126,6 +129,10 @@ impl Webhook {
             equivalent: json::text(value, &["matchPolicy"]) != "Exact",
             namespaces: selector("namespaceSelector"),
             objects: selector("objectSelector"),
+            conditions: json::list(value, &["matchConditions"])
+                .iter()
+                .map(|c| Condition::new(json::text(c, &["expression"]).trim()))
+                .collect(),
             ignore_failures: json::text(value, &["failurePolicy"]) == "Ignore",
             timeout: json::int(value, &["timeoutSeconds"])
                 .and_then(|s| u64::try_from(s).ok())

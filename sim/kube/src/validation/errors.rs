@@ -51,10 +51,25 @@ impl Errors {
         self.push("FieldValueTooLong", path, "Too long", &format!("may not be more than {bytes_max} bytes"));
     }
 
+    pub(crate) fn too_many(&mut self, path: impl Into<String>, given: usize, items_max: usize) {
+        let what = if items_max == 1 { "item" } else { "items" };
+        self.push(
+            "FieldValueTooMany",
+            path,
+            &format!("Too many: {given}"),
+            &format!("must have at most {items_max} {what}"),
+        );
+    }
+
     /// `known` in the order in which the real server names them (sorted).
     pub(crate) fn unsupported(&mut self, path: impl Into<String>, value: &str, known: &[&str]) {
+        self.unsupported_value(path, &value.into(), known);
+    }
+
+    /// The same for a value that is no text.
+    pub(crate) fn unsupported_value(&mut self, path: impl Into<String>, value: &Value, known: &[&str]) {
         let known: Vec<String> = known.iter().map(|k| format!("{k:?}")).collect();
-        let head = format!("Unsupported value: {value:?}");
+        let head = format!("Unsupported value: {value}");
         self.push("FieldValueNotSupported", path, &head, &format!("supported values: {}", known.join(", ")));
     }
 
@@ -63,6 +78,14 @@ impl Errors {
         let text = json::text(object, &[key]);
         if !text.is_empty() && !known.contains(&text) {
             self.unsupported(format!("{path}.{key}"), text, known);
+        }
+    }
+
+    /// The same for a field of the object's root.
+    pub(crate) fn one_of_at(&mut self, object: &Value, key: &str, known: &[&str]) {
+        let text = json::text(object, &[key]);
+        if !text.is_empty() && !known.contains(&text) {
+            self.unsupported(key, text, known);
         }
     }
 

@@ -10,13 +10,17 @@
 //! assert!(errors.causes()[0].message.starts_with("Invalid value: \"a b\": a valid config key must consist of"));
 //! ```
 
+mod cluster;
 mod config;
 mod errors;
+mod jobs;
 mod metadata;
 mod names;
+mod network;
 mod pod;
 mod pod_update;
 mod rbac;
+mod selector;
 mod service;
 mod storage;
 mod webhooks;
@@ -27,7 +31,7 @@ use serde_json::Value;
 pub use config::config_map;
 pub use errors::Errors;
 
-use crate::{json, resources::ResourceType, status::Cause};
+use crate::{resources::ResourceType, status::Cause};
 
 /// Checks `metadata` of an object to be stored.
 pub(crate) fn metadata(resource: &ResourceType, object: &Value) -> Vec<Cause> {
@@ -53,13 +57,16 @@ pub(crate) fn content(resource: &ResourceType, object: &Value) -> Vec<Cause> {
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
             webhooks::check(&resource.kind, object, &mut errors);
         }
-        "PodDisruptionBudget"
-            if json::at(object, &["spec", "minAvailable"]).is_some()
-                && json::at(object, &["spec", "maxUnavailable"]).is_some() =>
-        {
-            let spec = object.get("spec").unwrap_or(&Value::Null);
-            errors.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set");
-        }
+        "PodDisruptionBudget" => cluster::budget(object, &mut errors),
+        "HorizontalPodAutoscaler" if resource.version == "v2" => cluster::autoscaler(object, &mut errors),
+        "Lease" => cluster::lease(object, &mut errors),
+        "StorageClass" => cluster::storage_class(object, &mut errors),
+        "PriorityClass" => cluster::priority_class(object, &mut errors),
+        "Job" => jobs::job(object, &mut errors),
+        "CronJob" => jobs::cron_job(object, &mut errors),
+        "Ingress" => network::ingress(object, &mut errors),
+        "NetworkPolicy" => network::policy(object, &mut errors),
+        "EndpointSlice" => network::endpoint_slice(object, &mut errors),
         _ => {}
     }
     errors.into_causes()
@@ -82,6 +89,10 @@ pub(crate) fn immutable(resource: &ResourceType, old: &Value, new: &Value) -> Ve
             config::frozen(old, new, &["data"], &mut errors);
         }
         "PersistentVolumeClaim" => storage::claim_update(old, new, &mut errors),
+        "Job" => jobs::job_update(old, new, &mut errors),
+        "StorageClass" => cluster::storage_class_update(old, new, &mut errors),
+        "PriorityClass" => cluster::priority_class_update(old, new, &mut errors),
+        "EndpointSlice" => errors.fixed(old, new, &["addressType"]),
         "Pod" => pod_update::check(old, new, &mut errors),
         _ => {}
     }

@@ -54,6 +54,17 @@ pub(super) fn subdomain(name: &str) -> Vec<String> {
     both(too_long(name, SUBDOMAIN_BYTES_MAX), (!name.split('.').all(is_label)).then_some(SUBDOMAIN_1123))
 }
 
+const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+
+/// Host of an Ingress: a subdomain, or one below `*.`.
+pub(super) fn host(name: &str) -> Vec<String> {
+    if !name.contains('*') {
+        return subdomain(name);
+    }
+    let fits = name.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label));
+    both(too_long(name, SUBDOMAIN_BYTES_MAX), (!fits).then_some(WILDCARD))
+}
+
 /// A name that only has to fit in a path: roles and bindings.
 pub(super) fn path_segment(name: &str) -> Vec<String> {
     let mut found = Vec::new();

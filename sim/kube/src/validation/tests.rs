@@ -343,3 +343,198 @@ fn what_may_not_change_is_refused_in_the_real_words() {
         engine.update(&target, made.to_value(), &by, NOW).unwrap();
     }
 }
+
+#[test]
+fn jobs_networks_and_small_kinds_are_refused_in_the_real_words() {
+    let jobs = json!({"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}});
+    let base = |kind: &str| {
+        let (version, rest) = match kind {
+            "Job" => ("batch/v1", json!({"spec": jobs})),
+            "CronJob" => ("batch/v1", json!({"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": jobs}}})),
+            "Ingress" => (
+                "networking.k8s.io/v1",
+                json!({"spec": {"rules": [{"host": "a.b", "http": {"paths": [{"path": "/", "pathType": "Prefix",
+                    "backend": {"service": {"name": "s", "port": {"number": 80}}}}]}}]}}),
+            ),
+            "NetworkPolicy" => (
+                "networking.k8s.io/v1",
+                json!({"spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}],
+                    "ports": [{"port": 80, "endPort": 90}]}]}}),
+            ),
+            "PodDisruptionBudget" => ("policy/v1", json!({"spec": {"minAvailable": "50%", "selector": {}}})),
+            "HorizontalPodAutoscaler" => (
+                "autoscaling/v2",
+                json!({"spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "d"}, "metrics": [
+                    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]}}),
+            ),
+            "Lease" => ("coordination.k8s.io/v1", json!({"spec": {"leaseDurationSeconds": 15}})),
+            "EndpointSlice" => (
+                "discovery.k8s.io/v1",
+                json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"name": "a", "port": 1}]}),
+            ),
+            "StorageClass" => ("storage.k8s.io/v1", json!({"provisioner": "a.b/c"})),
+            "PriorityClass" => ("scheduling.k8s.io/v1", json!({"value": 10})),
+            _ => unreachable!("{kind}"),
+        };
+        merged(json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x", "namespace": "default"}}), &rest)
+    };
+    let too_long = format!("metadata.name: Invalid value: \"{}\": must be no more than 52 characters", "x".repeat(53));
+    let at = "/spec/rules/0/http/paths/0";
+    let from = "/spec/ingress/0";
+    let cases: Vec<(&str, Value, &str)> = vec![
+        (
+            "Job",
+            json!({"spec": {"parallelism": -1}}),
+            "spec.parallelism: Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            "Job",
+            json!({"spec": {"completionMode": "Indexed", "parallelism": 2}}),
+            "spec.completions: Required value: when completion mode is Indexed",
+        ),
+        (
+            "Job",
+            json!([{"op": "remove", "path": "/spec/template/spec/restartPolicy"}]),
+            "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
+        ),
+        (
+            "CronJob",
+            json!({"spec": {"schedule": "a"}}),
+            "spec.schedule: Invalid value: \"a\": expected exactly 5 fields, found 1: [a]",
+        ),
+        (
+            "CronJob",
+            json!({"spec": {"concurrencyPolicy": "Maybe"}}),
+            "spec.concurrencyPolicy: Unsupported value: \"Maybe\": supported values: \"Allow\", \"Forbid\", \"Replace\"",
+        ),
+        ("CronJob", json!({"metadata": {"name": "x".repeat(53)}}), &too_long),
+        (
+            "CronJob",
+            json!({"spec": {"jobTemplate": {"spec": {"manualSelector": true}}}}),
+            "spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: \"nil\", \"false\"",
+        ),
+        (
+            "Ingress",
+            json!({"spec": {"rules": null}}),
+            "spec: Invalid value: null: either `defaultBackend` or `rules` must be specified",
+        ),
+        (
+            "Ingress",
+            json!([{"op": "replace", "path": format!("{at}/path"), "value": "a//b"}]),
+            "[spec.rules[0].http.paths[0].path: Invalid value: \"a//b\": must be an absolute path, spec.rules[0].http.paths[0].path: Invalid value: \"a//b\": must not contain '//']",
+        ),
+        (
+            "Ingress",
+            json!([{"op": "remove", "path": format!("{at}/backend/service/port/number")}]),
+            "spec.rules[0].http.paths[0].backend: Required value: port name or number is required",
+        ),
+        (
+            "Ingress",
+            json!([{"op": "replace", "path": "/spec/rules/0/host", "value": "10.0.0.1"}]),
+            "spec.rules[0].host: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address",
+        ),
+        (
+            "NetworkPolicy",
+            json!([{"op": "replace", "path": format!("{from}/from/0/ipBlock/cidr"), "value": "10.0.0.0"}]),
+            "spec.ingress[0].from[0].ipBlock.cidr: Invalid value: \"10.0.0.0\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        ),
+        (
+            "NetworkPolicy",
+            json!([{"op": "replace", "path": format!("{from}/from/0/ipBlock/except/0"), "value": "11.0.0.0/16"}]),
+            "spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`",
+        ),
+        (
+            "NetworkPolicy",
+            json!([{"op": "replace", "path": format!("{from}/from/0"), "value": {}}]),
+            "spec.ingress[0].from[0]: Required value: must specify a peer",
+        ),
+        (
+            "NetworkPolicy",
+            json!([{"op": "replace", "path": format!("{from}/ports/0/endPort"), "value": 79}]),
+            "spec.ingress[0].ports[0].endPort: Invalid value: 79: must be greater than or equal to `port`",
+        ),
+        (
+            "PodDisruptionBudget",
+            json!({"spec": {"minAvailable": "150%"}}),
+            "spec.minAvailable: Invalid value: \"150%\": must not be greater than 100%",
+        ),
+        (
+            "PodDisruptionBudget",
+            json!({"spec": {"selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}}),
+            "spec.selector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+        ),
+        (
+            "PodDisruptionBudget",
+            json!({"spec": {"selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}}),
+            "spec.selector.matchExpressions[0].operator: Invalid value: \"Is\": not a valid selector operator",
+        ),
+        (
+            "HorizontalPodAutoscaler",
+            json!({"spec": {"minReplicas": 4}}),
+            "spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`",
+        ),
+        (
+            "HorizontalPodAutoscaler",
+            json!([{"op": "remove", "path": "/spec/metrics/0/resource"}]),
+            "spec.metrics[0].resource: Required value: must populate information for the given metric source",
+        ),
+        (
+            "Lease",
+            json!({"spec": {"leaseDurationSeconds": 0}}),
+            "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
+        ),
+        (
+            "EndpointSlice",
+            json!([{"op": "replace", "path": "/endpoints/0/addresses/0", "value": "127.0.0.1"}]),
+            "endpoints[0].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ),
+        (
+            "EndpointSlice",
+            json!([{"op": "add", "path": "/ports/-", "value": {"name": "a"}}]),
+            "ports[1].name: Duplicate value: \"a\"",
+        ),
+        ("StorageClass", json!({"provisioner": ""}), "provisioner: Required value"),
+        (
+            "StorageClass",
+            json!({"reclaimPolicy": "Recycle"}),
+            "reclaimPolicy: Unsupported value: \"Recycle\": supported values: \"Delete\", \"Retain\"",
+        ),
+        (
+            "PriorityClass",
+            json!({"value": 1_000_000_001}),
+            "value: Forbidden: maximum allowed value of a user defined priority is 1000000000",
+        ),
+        (
+            "PriorityClass",
+            json!({"metadata": {"name": "system-x"}}),
+            "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: system-x is not a known system priority class",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (kind, change, expected) in cases {
+        let mut engine = Engine::new(Chance::new(1, "test"), NOW);
+        assert_eq!(refusal(&mut engine, base(kind)), "", "{kind} is good as it stands");
+        let mut engine = Engine::new(Chance::new(1, "test"), NOW);
+        let found = refusal(&mut engine, merged(base(kind), &change));
+        if found != expected {
+            wrong.push(format!("{kind} {change}\n  expected {expected}\n  found    {found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let updates = [
+        ("Job", json!({"spec": {"completions": 2}}), "spec.completions: Invalid value: 2: field is immutable"),
+        (
+            "StorageClass",
+            json!({"provisioner": "b.c/d"}),
+            "provisioner: Forbidden: updates to provisioner are forbidden.",
+        ),
+        ("PriorityClass", json!({"value": 11}), "value: Forbidden: may not be changed in an update."),
+    ];
+    for (kind, change, expected) in updates {
+        let mut engine = Engine::new(Chance::new(1, "test"), NOW);
+        let stored = engine.create_object(base(kind), &WriteOptions::by("test"), NOW).unwrap().object;
+        let target = engine.target_of(&stored).unwrap();
+        let refused = engine.update(&target, merged(stored.to_value(), &change), &WriteOptions::by("test"), NOW);
+        assert!(refused.as_ref().unwrap_err().message.ends_with(expected), "{kind}: {refused:?}");
+    }
+}

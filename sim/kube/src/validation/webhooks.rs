@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Errors, names};
-use crate::json;
+use crate::{
+    admission::{CONDITIONS_MAX, Condition},
+    json,
+};
 
 const VERSIONS: &[&str] = &["v1", "v1beta1"];
 const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
@@ -47,9 +50,37 @@ pub(super) fn check(kind: &str, object: &Value, errors: &mut Errors) {
             errors.one_of(hook, &path, "reinvocationPolicy", &["IfNeeded", "Never"]);
         }
         client(hook.get("clientConfig").unwrap_or(&Value::Null), &format!("{path}.clientConfig"), errors);
+        conditions(hook, &format!("{path}.matchConditions"), errors);
         versions(hook, &path, errors);
         if !name.is_empty() && !seen.insert(name) {
             errors.duplicate(format!("{path}.name"), name);
+        }
+    }
+}
+
+fn conditions(hook: &Value, path: &str, errors: &mut Errors) {
+    let given = json::list(hook, &["matchConditions"]);
+    if given.len() > CONDITIONS_MAX {
+        errors.too_many(path, given.len(), CONDITIONS_MAX);
+    }
+    let mut seen = BTreeSet::new();
+    for (i, condition) in given.iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let (name, text) = (json::text(condition, &["name"]), json::text(condition, &["expression"]).trim());
+        if text.is_empty() {
+            errors.required(format!("{path}.expression"), "");
+        } else if let Some(problem) = Condition::new(text).problem() {
+            errors.invalid_text(format!("{path}.expression"), text, problem);
+        }
+        if name.is_empty() {
+            errors.required(format!("{path}.name"), "");
+        } else {
+            for why in names::qualified(name) {
+                errors.invalid_text(format!("{path}.name"), name, &why);
+            }
+            if !seen.insert(name) {
+                errors.duplicate(format!("{path}.name"), name);
+            }
         }
     }
 }

@@ -26,6 +26,9 @@ pub(super) fn check(kind: &str, object: &Value, errors: &mut Errors) {
         }
         Some(_) => {}
     }
+    if let Some(given) = spec.get("selector") {
+        super::selector::check(given, "spec.selector", errors);
+    }
     match kind {
         "Deployment" => deployment(spec, errors),
         "StatefulSet" => stateful_set(spec, errors),

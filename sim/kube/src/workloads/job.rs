@@ -18,25 +18,25 @@ const BACK_OFF_SECS_MAX: i64 = 600;
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 /// What a Job gets that its author leaves out: the selector and the labels that make its pods its own.
-pub(super) fn identity(job: &Object) -> Option<Value> {
-    if json::at(job, &["spec", "selector"]).is_some() {
-        return None;
+/// It is given when the Job is created, as its template may not change afterwards.
+pub(crate) fn identity(next: &mut Value) {
+    if json::at(next, &["spec", "selector"]).is_some()
+        || json::at(next, &["spec", "manualSelector"]) == Some(&Value::Bool(true))
+    {
+        return;
     }
-    let mut next = job.to_value();
-    let (uid, name) = (json::uid(job), json::name(job));
+    let (uid, name) = (json::uid(next).to_owned(), json::name(next).to_owned());
     next["spec"]["selector"] = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
-    let labels =
-        json::child_map(json::child_map_value(json::child_map_value(&mut next, "spec"), "template"), "metadata");
+    let labels = json::child_map(json::child_map_value(json::child_map_value(next, "spec"), "template"), "metadata");
     let labels = json::ensure_map(labels.entry("labels").or_insert_with(|| json!({})));
     for (key, value) in [
-        ("batch.kubernetes.io/controller-uid", uid),
-        ("batch.kubernetes.io/job-name", name),
+        ("batch.kubernetes.io/controller-uid", uid.clone()),
+        ("batch.kubernetes.io/job-name", name.clone()),
         ("controller-uid", uid),
         ("job-name", name),
     ] {
         labels.insert(key.into(), value.into());
     }
-    Some(next)
 }
 
 fn condition(job: &Value, kind: &str) -> bool {
@@ -77,11 +77,6 @@ fn ranges(indexes: &[i64]) -> String {
 pub fn job(engine: &Engine, job: &Object, now: Timestamp) -> Step {
     let mut step = Step::of("job-controller");
     if json::deleting(job) {
-        return step;
-    }
-    if let Some(identified) = identity(job) {
-        step.writes.push(Write::Update(identified));
-        step.look_again(0);
         return step;
     }
     if condition(job, "Complete") || condition(job, "Failed") {

@@ -4,6 +4,7 @@ mod act;
 mod budget;
 mod claims;
 mod collect;
+pub mod cron;
 mod daemon_set;
 mod deployment;
 mod job;
@@ -30,6 +31,7 @@ use crate::{
 pub use collect::collect;
 pub use daemon_set::daemon_set;
 pub use deployment::deployment;
+pub(crate) use job::identity as job_identity;
 pub use job::job;
 pub(crate) use nodes::healthy_conditions;
 pub(crate) use pods::set_condition;

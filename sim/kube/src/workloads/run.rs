@@ -13,7 +13,9 @@ use super::{
     Step, Write,
     act::perform,
     budget::budget,
-    claims, collect, daemon_set, deployment, job,
+    claims, collect,
+    cron::cron_job,
+    daemon_set, deployment, job,
     members::Members,
     nodes, published, replica_set,
     scheduler::{self, Nodes},
@@ -51,6 +53,7 @@ enum Work {
     ReplicaSet(Key),
     DaemonSet(Key),
     Job(Key),
+    CronJob(Key),
     Budget(Key),
     Service(Key),
     Event(Key),
@@ -66,6 +69,7 @@ const TABLES: &[&str] = &[
     "replicasets.apps",
     "daemonsets.apps",
     "jobs.batch",
+    "cronjobs.batch",
     "poddisruptionbudgets.policy",
     "services",
     "events",
@@ -209,7 +213,11 @@ impl Loop {
             "deployments.apps" => drop(self.work.insert(Work::Deployment(key))),
             "statefulsets.apps" => drop(self.work.insert(Work::StatefulSet(key))),
             "daemonsets.apps" => drop(self.work.insert(Work::DaemonSet(key))),
-            "jobs.batch" => drop(self.work.insert(Work::Job(key))),
+            "jobs.batch" => {
+                self.owner(object);
+                self.work.insert(Work::Job(key));
+            }
+            "cronjobs.batch" => drop(self.work.insert(Work::CronJob(key))),
             "poddisruptionbudgets.policy" => drop(self.work.insert(Work::Budget(key))),
             "services" => {
                 if gone {
@@ -277,6 +285,7 @@ impl Loop {
             "StatefulSet" => drop(self.work.insert(Work::StatefulSet(key))),
             "DaemonSet" => drop(self.work.insert(Work::DaemonSet(key))),
             "Job" => drop(self.work.insert(Work::Job(key))),
+            "CronJob" => drop(self.work.insert(Work::CronJob(key))),
             _ => {}
         }
         Some(())
@@ -335,6 +344,9 @@ impl Loop {
                 .map_or_else(Step::default, |o| replica_set(engine, &o, refused.as_deref(), now)),
             Work::DaemonSet(key) => {
                 get(engine, "daemonsets.apps", key).map_or_else(Step::default, |o| daemon_set(engine, &o, now))
+            }
+            Work::CronJob(key) => {
+                get(engine, "cronjobs.batch", key).map_or_else(Step::default, |o| cron_job(engine, &o, now))
             }
             Work::Job(key) => get(engine, "jobs.batch", key).map_or_else(Step::default, |o| job(engine, &o, now)),
             Work::Budget(key) => {

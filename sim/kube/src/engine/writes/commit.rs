@@ -81,6 +81,9 @@ impl Engine {
         {
             object["status"] = status;
         }
+        if resource.built_in && resource.kind == "Job" {
+            crate::workloads::job_identity(object);
+        }
         Self::validate(resource, object, None, &plan.target.name)?;
         Manager::write(plan.managers.clone(), object);
         Ok(())
