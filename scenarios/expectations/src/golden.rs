@@ -210,6 +210,7 @@ static VOLATILE_TEXTS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     [
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>"),
         (r"\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", "<time>"),
+        (r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----\n?", "<certificate>"),
         (r"\b[0-9a-f]{32}\b", "<id>"),
         (r"\b[0-9a-f]{16}\b", "<id>"),
         (r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b", "<ip>"),

@@ -7,6 +7,7 @@ use scenario_language::{Action, Scenario, Source, Subject, Which};
 use scenario_report::{Lane, Moment};
 use serde_json::Value;
 use sim_clock::Timestamp;
+use sim_kube::access::rbac::RuleUsage;
 use sim_world::World;
 
 use crate::{embedded::Embedded, kube_client::KubeClient, moments, operator, project::Loaded, recording::Recording};
@@ -21,6 +22,7 @@ pub(crate) struct Played {
     pub(crate) moments: Vec<Moment>,
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) recording: Option<Recording>,
+    pub(crate) rule_usage: Vec<RuleUsage>,
 }
 
 /// Why a run could not be played.
@@ -79,7 +81,8 @@ pub(crate) async fn play(loaded: &Loaded, record: bool) -> Result<Played, PlayEr
     } else {
         None
     };
-    Ok(Played { zero, moments, outcomes, recording })
+    let rule_usage = player.world.cluster().api().rule_usage();
+    Ok(Played { zero, moments, outcomes, recording, rule_usage })
 }
 
 async fn sleep_until(instant: Timestamp) {

@@ -3,6 +3,7 @@
 use scenario_expectations::Outcome;
 use scenario_report::{Judged, RunReport};
 use sim_clock::WorldOptions;
+use sim_kube::access::rbac::RuleUsage;
 
 use crate::{
     golden::{self, Compared},
@@ -29,6 +30,8 @@ pub struct RunOutcome {
     pub report: RunReport,
     /// What Prometheus stored, where it was asked for.
     pub recording: Option<Recording>,
+    /// What each rule of each role in the world's cluster granted; empty if the run could not be played.
+    pub rule_usage: Vec<RuleUsage>,
 }
 
 /// Runs a scenario in a world of its own and judges it. Blocks until it has ended.
@@ -53,13 +56,13 @@ pub fn run(loaded: &Loaded, options: &Options) -> RunOutcome {
     match played {
         Err(error) => {
             report.error = Some(error);
-            RunOutcome { report, recording: None }
+            RunOutcome { report, recording: None, rule_usage: Vec::new() }
         }
-        Ok(Played { zero, moments, outcomes, recording }) => {
+        Ok(Played { zero, moments, outcomes, recording, rule_usage }) => {
             report.zero = zero.rfc3339();
             report.moments = moments;
             report.expectations = outcomes.into_iter().map(|outcome| judged(outcome, loaded, options)).collect();
-            RunOutcome { report, recording }
+            RunOutcome { report, recording, rule_usage }
         }
     }
 }

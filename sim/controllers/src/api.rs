@@ -2,7 +2,7 @@
 //!
 //! The controllers of this crate watch whole collections as JSON and write by server-side apply; that is all they need.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -41,18 +41,43 @@ pub enum Update {
     Gone(Value),
 }
 
+/// Gives the bearer token of a service account anew for each request, since the kubelet replaces it in time; `None`: no
+/// credentials are shown.
+#[derive(Clone)]
+pub struct Token(Arc<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl Token {
+    /// A token that is read when it is needed.
+    pub fn read_by(read: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// No token.
+    pub fn none() -> Self {
+        Self::read_by(|| None)
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A token is a secret.
+        f.write_str("Token")
+    }
+}
+
 /// A client of one API server.
 #[derive(Clone, Debug)]
 pub struct Api {
     http: Client,
     base: String,
     user_agent: &'static str,
+    token: Token,
 }
 
 impl Api {
     /// A client on `host`; `server` is a name and port (`kubernetes.default.svc:443`).
-    pub fn new(host: Host, server: &str, user_agent: &'static str) -> Self {
-        Self { http: Client::new(host), base: format!("http://{server}"), user_agent }
+    pub fn new(host: Host, server: &str, user_agent: &'static str, token: Token) -> Self {
+        Self { http: Client::new(host), base: format!("http://{server}"), user_agent, token }
     }
 
     /// Lists and then watches a collection for ever, through outages and expired resource versions. `tag` goes with each
@@ -162,11 +187,15 @@ impl Api {
     }
 
     fn request(&self, method: Method, path: &str) -> http::request::Builder {
-        Request::builder()
+        let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, self.user_agent)
+            .header(header::USER_AGENT, self.user_agent);
+        match (self.token.0)() {
+            Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+            None => request,
+        }
     }
 
     async fn json(&self, what: &str, request: http::Result<Request<Bytes>>) -> Result<Value, Error> {

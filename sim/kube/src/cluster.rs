@@ -56,6 +56,8 @@ pub struct Cluster {
     api: ApiServer,
     host: Host,
     kubelet: Arc<Shared>,
+    /// Whether the API is served with TLS from the start.
+    secured: bool,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -123,7 +125,7 @@ impl Cluster {
         ));
         api.connect_logs(kubelet.logs.clone());
         sim_clock::spawn("kubelet", kubelet::run(kubelet.clone()));
-        Ok(Self { api, host, kubelet })
+        Ok(Self { api, host, kubelet, secured })
     }
 
     /// The API server, without the network in between: for the world's own set-up and for looking.
@@ -134,6 +136,11 @@ impl Cluster {
     /// The API server's host, for further ports of it.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Whether the API is served with TLS on [`API_TLS_PORT`] already: it is if the cluster has access options.
+    pub fn serves_tls(&self) -> bool {
+        self.secured
     }
 
     /// What the containers wrote, for `pods/log`.
@@ -226,11 +233,16 @@ fn serve_securely(api: &ApiServer, host: &sim_net::Host) -> Result<String, crate
         .listen(API_TLS_PORT)
         .map_err(|source| crate::Error::Listen { what: format!("kubernetes:{API_TLS_PORT}"), source })?;
     let authority = api.authority()?;
-    let serving = authority.serving(tls::SERVING_NAMES, now(), tls::CERTIFICATE_VALIDITY)?;
-    let config = tls::server_config(&serving, &authority)?;
-    sim_clock::spawn("kube-apiserver/tls", tls::serve(secure, tls::Endpoint::tls(api.clone(), config)));
+    sim_clock::spawn("kube-apiserver/tls", tls::serve(secure, endpoint(api)?));
     sim_clock::spawn("kube-controllers/access", access::run_controllers(api.clone(), authority.pem().to_owned()));
     Ok(authority.pem().to_owned())
+}
+
+/// The server's side of TLS, by certificates of its own authority.
+pub(crate) fn endpoint(api: &ApiServer) -> Result<tls::Endpoint, tls::TlsError> {
+    let authority = api.authority()?;
+    let serving = authority.serving(tls::SERVING_NAMES, now(), tls::CERTIFICATE_VALIDITY)?;
+    Ok(tls::Endpoint::tls(api.clone(), tls::server_config(&serving, &authority)?))
 }
 
 fn register_node(api: &ApiServer, name: &str, ip: Ipv4Addr) -> Result<(), crate::Error> {

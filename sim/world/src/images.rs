@@ -13,6 +13,9 @@ const TEMPO_CONFIG: &str = "/etc/tempo/tempo.yaml";
 /// Prometheus's configuration where no `--config.file` says otherwise.
 const PROMETHEUS_CONFIG: &str = "/etc/prometheus/prometheus.yml";
 
+/// The token of a container's service account.
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
 /// The exit code of a process that gives up.
 const EXIT_FAILURE: i32 = 1;
 
@@ -211,9 +214,13 @@ fn matching(files: &sim_kube::Files, glob: &str) -> Vec<String> {
 }
 
 async fn run_prometheus_operator(context: Context) -> Exit {
-    let host = context.host.clone();
+    let (host, files) = (context.host.clone(), context.files.clone());
+    let token = sim_controllers::api::Token::read_by(move || {
+        files.read(TOKEN).map(|token| String::from_utf8_lossy(&token).into_owned())
+    });
+    let options = sim_controllers::prometheus_operator::Options { token, ..Default::default() };
     let run = async {
-        sim_controllers::prometheus_operator::run(host, sim_controllers::prometheus_operator::Options::default()).await;
+        sim_controllers::prometheus_operator::run(host, options).await;
         "its watches ended"
     };
     until_stopped(context, run).await

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use sim_clock::Timestamp;
-use sim_kube::{Cluster, ContainerRuntime, ContainerStart, Exit, KubeOptions};
+use sim_kube::{
+    Cluster, ContainerRuntime, ContainerStart, Exit, KubeOptions,
+    access::{AccessOptions, Authorization},
+};
 use sim_net::{Host, Network};
 
 use crate::{
@@ -52,13 +55,28 @@ pub enum WorldError {
 }
 
 /// What a world is built from.
-#[derive(Default)]
 pub struct WorldBuilder {
     with: Vec<(String, Arc<dyn crate::process::Process>)>,
     manifests: Vec<Value>,
+    access: Option<AccessOptions>,
+}
+
+impl Default for WorldBuilder {
+    fn default() -> Self {
+        let access = AccessOptions { authorization: Authorization::Rbac, ..AccessOptions::default() };
+        Self { with: Vec::new(), manifests: Vec::new(), access: Some(access) }
+    }
 }
 
 impl WorldBuilder {
+    /// Who may what in the world's cluster: as roles and bindings say, unless told otherwise. Pods show the tokens of
+    /// their service accounts; whoever shows none on the plain port is the world itself (scenarios' own steps, its
+    /// observers) and trusted. `None`: no accounts, no tokens, no roles, and everybody may everything.
+    pub fn access(mut self, access: Option<AccessOptions>) -> Self {
+        self.access = access;
+        self
+    }
+
     /// Lets images whose repository ends with `repository` run `process`, besides those that a world knows by itself.
     pub fn image(mut self, repository: &str, process: impl crate::process::Process + 'static) -> Self {
         self.with.push((repository.to_owned(), Arc::new(process)));
@@ -80,7 +98,7 @@ impl WorldBuilder {
             known = known.with(&repository, move |context| process.run(context));
         }
         let runtime = Arc::new(Runtime { images: known, logs: logs.clone() });
-        let cluster = Cluster::start(&network, runtime, KubeOptions::default())?;
+        let cluster = Cluster::start(&network, runtime, KubeOptions { access: self.access, ..KubeOptions::default() })?;
         let observer = network.host(faults::OBSERVER);
         let world = World { network, cluster, logs, observer, faults: BTreeMap::new() };
         for object in in_order(self.manifests) {

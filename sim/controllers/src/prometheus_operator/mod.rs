@@ -30,7 +30,7 @@ use sim_net::Host;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::api::{Api, Backoff, Update};
+use crate::api::{Api, Backoff, Token, Update};
 use crate::error::Error;
 pub use objects::{Built, build};
 pub use store::{Cluster, Key, Kind};
@@ -47,18 +47,20 @@ const SETTLE: Duration = Duration::from_millis(100);
 pub struct Options {
     /// Name and port of the API server.
     pub api_server: String,
+    /// Who it is for the API server.
+    pub token: Token,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { api_server: "kubernetes.default.svc:443".to_owned() }
+        Self { api_server: "kubernetes.default.svc:443".to_owned(), token: Token::none() }
     }
 }
 
 /// Runs the operator on `host` until it is dropped. Needs no task of its own: when the future is dropped, its watches
 /// end with it.
 pub async fn run(host: Host, options: Options) {
-    let api = Api::new(host, &options.api_server, "PrometheusOperator/0.93.1");
+    let api = Api::new(host, &options.api_server, "PrometheusOperator/0.93.1", options.token);
     let (sender, receiver) = mpsc::channel(UPDATES_MAX);
     let watches = join_all(Kind::ALL.map(|kind| api.follow(kind.path(), kind, sender.clone())));
     drop(sender);

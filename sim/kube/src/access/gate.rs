@@ -7,7 +7,12 @@ use super::{
     rbac::{Attributes, On},
     user::{AUTHENTICATED, UNAUTHENTICATED},
 };
-use crate::{faults::RequestInfo, server::ApiServer, status::Status};
+use crate::{
+    engine::{Engine, Target},
+    faults::RequestInfo,
+    server::ApiServer,
+    status::Status,
+};
 
 /// Most headers that name groups or extra values of somebody to act as.
 const IMPERSONATION_HEADERS_MAX: usize = 1000;
@@ -73,6 +78,23 @@ pub(crate) fn forbidden(user: &UserInfo, asked: &Attributes<'_>, reason: &str) -
 pub(crate) fn authorize(server: &ApiServer, user: &UserInfo, asked: &Attributes<'_>) -> Result<(), Status> {
     let decision = server.access().decide(&mut server.engine(), user, asked, true);
     if decision.allowed() { Ok(()) } else { Err(forbidden(user, asked, decision.reason())) }
+}
+
+/// Whether a user whose update or patch would make a new object may create it. The server asks this late, when it knows,
+/// and refuses in other words than before the request.
+///
+/// # Errors
+/// 403.
+pub(crate) fn authorize_creation(
+    server: &ApiServer,
+    engine: &mut Engine,
+    user: &UserInfo,
+    target: &Target,
+) -> Result<(), Status> {
+    let resource = &*target.resource;
+    let asked = Attributes::resource("create", &resource.group, &resource.plural, &target.namespace, &target.name);
+    let decision = server.access().decide(engine, user, &asked, true);
+    if decision.allowed() { Ok(()) } else { Err(Status::forbidden(resource.about(), &target.name, decision.reason())) }
 }
 
 /// What a request asks for, as authorisation sees it.

@@ -5,7 +5,8 @@
 //! port inside a world trust their callers ([`UserInfo::admin`]), any other way takes them for `system:anonymous`. Then
 //! `Impersonate-…` headers are looked at, then [`rbac`].
 //!
-//! A cluster does all this when [`KubeOptions::access`](crate::KubeOptions::access) says so; worlds do not yet by default.
+//! A cluster does all this when [`KubeOptions::access`](crate::KubeOptions::access) says so, as that of every world does
+//! unless it is told otherwise.
 //!
 //! Not done: the node authorizer (nodes have no more rights than their roles give them), certificate signing requests,
 //! tokens of Secrets (`kubernetes.io/service-account-token`), tokens bound to Secrets and Nodes, webhooks for tokens and
@@ -24,7 +25,7 @@ mod user;
 
 pub(crate) use controllers::run as run_controllers;
 pub(crate) use escalation::check as check_escalation;
-pub(crate) use gate::{attributes, authenticate, authorize, impersonate};
+pub(crate) use gate::{attributes, authenticate, authorize, authorize_creation, impersonate};
 pub(crate) use reviews::{
     AccessReview, access_review, issue, rules_review, self_subject_review, token_request, token_review,
 };

@@ -148,6 +148,24 @@ fn a_grant_counts_at_once_and_its_use_is_booked() {
 }
 
 #[test]
+fn an_apply_or_update_that_creates_needs_the_right_to_create() {
+    world(|| async {
+        let server = secured();
+        let verbs = |verbs: &[&str]| json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}]);
+        let path = "/api/v1/namespaces/x/configmaps/c?fieldManager=ann";
+        let apply = [ANN, ("content-type", "application/apply-patch+yaml")];
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "x"}});
+        grant(&server, "x", "write", verbs(&["patch", "update"]), ann());
+        let (code, status) = send(&server, "PATCH", path, &apply, object.clone()).await;
+        assert_eq!((code, status["message"].as_str().unwrap()), (403, "configmaps \"c\" is forbidden: "));
+        grant(&server, "x", "write", verbs(&["create", "patch", "update"]), ann());
+        assert_eq!(send(&server, "PATCH", path, &apply, object.clone()).await.0, 201);
+        grant(&server, "x", "write", verbs(&["patch"]), ann());
+        assert_eq!(send(&server, "PATCH", path, &apply, object).await.0, 200, "it is there now");
+    });
+}
+
+#[test]
 fn bad_credentials_are_answered_with_401_and_say_nothing_else() {
     world(|| async {
         let server = secured();

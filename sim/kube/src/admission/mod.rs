@@ -33,7 +33,7 @@ pub use conditions::{CONDITIONS_MAX, Condition};
 pub use webhook::{Destination, Phase, Rule, Webhook};
 
 use crate::{
-    access::check_escalation,
+    access::{authorize_creation, check_escalation},
     engine::{
         Committed, DeleteQuery, Engine, FieldValidation, Object, Operation, PatchKind, Plan, Propagation, Target,
         WriteOptions, Written,
@@ -80,7 +80,7 @@ impl<'a> Admission<'a> {
     /// # Errors
     /// As [`Engine::create`], and what webhooks refuse.
     pub async fn create(&self, target: &Target, object: Value, options: &WriteOptions) -> Result<Written, Status> {
-        self.write(options, |engine| engine.plan_create(target, object.clone(), options, self.server.now())).await
+        self.write(options, true, |engine| engine.plan_create(target, object.clone(), options, self.server.now())).await
     }
 
     /// As [`Engine::update`], with webhooks.
@@ -88,7 +88,8 @@ impl<'a> Admission<'a> {
     /// # Errors
     /// As [`Engine::update`], and what webhooks refuse.
     pub async fn update(&self, target: &Target, object: Value, options: &WriteOptions) -> Result<Written, Status> {
-        self.write(options, |engine| engine.plan_update(target, object.clone(), options, self.server.now())).await
+        self.write(options, false, |engine| engine.plan_update(target, object.clone(), options, self.server.now()))
+            .await
     }
 
     /// As [`Engine::patch`], with webhooks.
@@ -102,12 +103,21 @@ impl<'a> Admission<'a> {
         body: &Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        self.write(options, |engine| engine.plan_patch(target, kind, body, options, self.server.now())).await
+        self.write(options, false, |engine| engine.plan_patch(target, kind, body, options, self.server.now())).await
+    }
+
+    /// What the store may take of this user; `may_create`: the request itself was granted as a creation.
+    fn permit(&self, engine: &mut Engine, plan: &Plan, may_create: bool) -> Result<(), Status> {
+        if plan.live.is_none() && !may_create {
+            authorize_creation(self.server, engine, self.user, &plan.target)?;
+        }
+        check_escalation(self.server, engine, self.user, plan)
     }
 
     async fn write(
         &self,
         options: &WriteOptions,
+        may_create: bool,
         plan: impl Fn(&Engine) -> Result<Plan, Status>,
     ) -> Result<Written, Status> {
         let mut stale = None;
@@ -118,7 +128,7 @@ impl<'a> Admission<'a> {
                 if !webhook::any(&engine) {
                     // Nobody to ask: the three steps see one state.
                     engine.settle(&mut plan)?;
-                    check_escalation(self.server, &mut engine, self.user, &plan)?;
+                    self.permit(&mut engine, &plan, may_create)?;
                     match engine.commit(plan)? {
                         Committed::Stored(written) => return Ok(written),
                         Committed::Stale { target } => {
@@ -131,7 +141,7 @@ impl<'a> Admission<'a> {
             let shown = write_options(options, plan.operation);
             self.mutate(&mut plan, &shown).await?;
             self.server.engine().settle(&mut plan)?;
-            check_escalation(self.server, &mut self.server.engine(), self.user, &plan)?;
+            self.permit(&mut self.server.engine(), &plan, may_create)?;
             let warned = self.validate(&plan, &shown).await?;
             plan.warnings.extend(warned);
             match self.server.engine().commit(plan)? {

@@ -7,11 +7,11 @@ use sim_net::Network;
 use super::Error;
 use crate::{
     API_ADDRESS, Cluster,
-    tls::{self, Authority, CERTIFICATE_VALIDITY, Credential, Kubeconfig, SERVING_NAMES, TlsError},
+    tls::{self, CERTIFICATE_VALIDITY, Credential, Kubeconfig, TlsError},
 };
 
 /// Port of the API server inside the world at which it speaks TLS.
-pub const SECURE_PORT: u16 = 6443;
+pub const SECURE_PORT: u16 = crate::API_TLS_PORT;
 
 /// Somebody who gets a client certificate.
 #[derive(Clone, Debug)]
@@ -72,16 +72,15 @@ pub async fn publish(
     users: &[User],
 ) -> Result<(SocketAddr, String), Error> {
     let now = sim_clock::now();
-    let authority = Authority::new("kubernetes", now)?;
-    let serving = authority.serving(SERVING_NAMES, now, CERTIFICATE_VALIDITY)?;
-    let config = tls::server_config(&serving, &authority)?;
-    let listener = cluster
-        .host()
-        .listen(SECURE_PORT)
-        .map_err(|source| crate::Error::Listen { what: format!("kubernetes:{SECURE_PORT}"), source })?;
+    let authority = cluster.api().authority()?;
+    if !cluster.serves_tls() {
+        let listener = cluster
+            .host()
+            .listen(SECURE_PORT)
+            .map_err(|source| crate::Error::Listen { what: format!("kubernetes:{SECURE_PORT}"), source })?;
+        sim_clock::spawn("kube-apiserver tls", tls::serve(listener, crate::cluster::endpoint(cluster.api())?));
+    }
     let address = sim_loopback::publish(network, listen, &format!("{API_ADDRESS}:{SECURE_PORT}")).await?;
-    let endpoint = tls::Endpoint::tls(cluster.api().clone(), config);
-    sim_clock::spawn("kube-apiserver tls", tls::serve(listener, endpoint));
     let url = format!("https://{address}");
     let kubeconfig = users.iter().try_fold(Kubeconfig::new(called, &url, Some(authority.pem())), |file, user| {
         let groups: Vec<_> = user.groups.iter().map(String::as_str).collect();
