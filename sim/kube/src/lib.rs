@@ -40,7 +40,7 @@
 //! **Not done, without an answer of its own:** CRDs whose names are taken by another are accepted, defaults of a schema
 //! that changed are not filled in on reads; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; zero values that
 //! Go's encoder leaves out (`hostNetwork: false`) stay where a client sent them; `exec` and `grpc` probes fail with a text
-//! that says so.
+//! that says so; who owned a map (`metadata.labels` itself) goes on owning it when its last entry went, so that another's apply conflicts.
 //!
 //! **Not done among the controllers:** CronJobs in a time zone other than UTC (501), HorizontalPodAutoscaler, PersistentVolume objects (claims are bound to a
 //! name), protection finalizers, node leases (a working kubelet renews without a write), node pressure conditions,
