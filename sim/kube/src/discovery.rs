@@ -93,7 +93,8 @@ fn parts(r: &ResourceType) -> Vec<Subresource> {
 /// True for a subresource that has a handler.
 pub(crate) fn served(r: &ResourceType, subresource: &str) -> bool {
     match subresource {
-        "log" | "eviction" => &*r.table == "pods",
+        "log" | "eviction" | "binding" => &*r.table == "pods",
+        "finalize" => &*r.table == "namespaces",
         "scale" => r.scale.is_some(),
         _ => false,
     }

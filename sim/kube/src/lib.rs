@@ -29,7 +29,7 @@
 //! ```
 //!
 //! **Not done, and said so with 501:** groups and kinds outside the table of [`resources`], subresources other
-//! than `status`, `scale`, `pods/log` and `pods/eviction`.
+//! than `status`, `scale`, `pods/log`, `pods/eviction`, `pods/binding` and `namespaces/finalize`.
 //!
 //! **Not done in admission:** `authorizer` and `namespaceObject` in `matchConditions` are refused as undeclared;
 //! webhooks are not asked about `scale`, `CONNECT`, and what the cluster's own controllers write; LimitRanger and

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+mod text;
+
 use crate::{json, status::Status};
 
 /// One requirement on a label.
@@ -11,6 +13,8 @@ enum Requirement {
     NotIn(String, Vec<String>),
     Exists(String),
     Absent(String),
+    Greater(String, i64),
+    Less(String, i64),
 }
 
 /// A label selector: all requirements must hold; none means everything.
@@ -19,37 +23,11 @@ pub struct LabelSelector(Vec<Requirement>);
 
 impl LabelSelector {
     /// Reads the query-parameter form: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+    ///
+    /// # Errors
+    /// 400 in the words of the real parser.
     pub fn parse(text: &str) -> Result<Self, Status> {
-        let bad = |part: &str| Status::bad_request(format!("unable to parse requirement: {part:?}"));
-        let mut requirements = Vec::new();
-        for part in split_outside_parentheses(text) {
-            let part = part.trim();
-            if part.is_empty() {
-                continue;
-            }
-            let requirement = if let Some((key, values)) = part.split_once(" notin ") {
-                Requirement::NotIn(key.trim().into(), set_values(values).ok_or_else(|| bad(part))?)
-            } else if let Some((key, values)) = part.split_once(" in ") {
-                Requirement::In(key.trim().into(), set_values(values).ok_or_else(|| bad(part))?)
-            } else if let Some((key, value)) = part.split_once("!=") {
-                Requirement::NotIn(key.trim().into(), vec![value.trim().into()])
-            } else if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-                Requirement::In(key.trim().into(), vec![value.trim().into()])
-            } else if let Some(key) = part.strip_prefix('!') {
-                Requirement::Absent(key.trim().into())
-            } else {
-                Requirement::Exists(part.into())
-            };
-            let (Requirement::In(key, _)
-            | Requirement::NotIn(key, _)
-            | Requirement::Exists(key)
-            | Requirement::Absent(key)) = &requirement;
-            if key.is_empty() || key.contains(|c: char| !(c.is_ascii_alphanumeric() || "-_./".contains(c))) {
-                return Err(bad(part));
-            }
-            requirements.push(requirement);
-        }
-        Ok(Self(requirements))
+        text::parse(text).map(Self).map_err(Status::bad_request)
     }
 
     /// Reads the object form (`matchLabels`, `matchExpressions`); an absent selector selects nothing.
@@ -88,35 +66,16 @@ impl LabelSelector {
     /// The same on a labels map.
     pub fn matches_labels(&self, labels: Option<&Map<String, Value>>) -> bool {
         let label = |key: &str| labels.and_then(|l| l.get(key)).and_then(Value::as_str);
+        let number = |key: &str| label(key).and_then(|l| l.parse::<i64>().ok());
         self.0.iter().all(|r| match r {
             Requirement::In(key, values) => label(key).is_some_and(|l| values.iter().any(|v| v == l)),
             Requirement::NotIn(key, values) => label(key).is_none_or(|l| values.iter().all(|v| v != l)),
             Requirement::Exists(key) => label(key).is_some(),
             Requirement::Absent(key) => label(key).is_none(),
+            Requirement::Greater(key, than) => number(key).is_some_and(|n| n > *than),
+            Requirement::Less(key, than) => number(key).is_some_and(|n| n < *than),
         })
     }
-}
-
-fn set_values(text: &str) -> Option<Vec<String>> {
-    let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
-    Some(inner.split(',').map(|v| v.trim().to_owned()).collect())
-}
-
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let (mut parts, mut depth, mut start) = (Vec::new(), 0_i32, 0);
-    for (i, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..i]);
-                start = i + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
 }
 
 /// A field selector: equalities and inequalities on paths.
@@ -196,12 +155,39 @@ mod tests {
             ("c", false),
             ("!a", false),
             ("b in (3)", false),
+            ("a>0,b<3", true),
+            ("a>1", false),
+            ("c>1", false),
+            ("in in (in),in", false),
+            ("c=,a", false),
+            ("c in (),a", false),
             ("", true),
         ] {
             assert_eq!(LabelSelector::parse(text).unwrap().matches(&object), expected, "{text}");
         }
-        assert!(LabelSelector::parse("a in 1").is_err());
-        assert!(LabelSelector::parse("=x").is_err());
+    }
+
+    #[test]
+    fn what_is_no_selector_is_refused_in_the_real_words() {
+        for (text, said) in [
+            ("a in 1", "unable to parse requirement: found '1' expected: '('"),
+            ("a in (1", "unable to parse requirement: found '', expected: ',' or ')'"),
+            ("a in (1 2)", "unable to parse requirement: found '2', expected: ',' or ')'"),
+            ("=x", "found '=', expected: !, identifier, or 'end of string'"),
+            ("a=b=c", "found '=', expected: ',' or 'end of string'"),
+            ("a,", "found '', expected: identifier after ','"),
+            ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+            (
+                "a>b",
+                "unable to parse requirement: values[0]: Invalid value: \"b\": for 'Gt', 'Lt' operators, the value must be an integer",
+            ),
+        ] {
+            assert_eq!(LabelSelector::parse(text).unwrap_err().message, said, "{text}");
+        }
+        let bad = LabelSelector::parse("a/b/c=1").unwrap_err().message;
+        assert!(bad.starts_with("unable to parse requirement: <nil>: Invalid value: \"a/b/c\": "), "{bad}");
+        let bad = LabelSelector::parse("a=-").unwrap_err().message;
+        assert!(bad.starts_with("unable to parse requirement: values[0][a]: Invalid value: \"-\": "), "{bad}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod config;
 mod errors;
 mod jobs;
 mod metadata;
-mod names;
+pub(crate) mod names;
 mod network;
 mod pod;
 mod pod_update;

@@ -80,7 +80,7 @@ pub(super) fn path_segment(name: &str) -> Vec<String> {
 }
 
 /// `prefix/name` of labels, annotations and finalizers.
-pub(super) fn qualified(key: &str) -> Vec<String> {
+pub(crate) fn qualified(key: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut parts = key.split('/');
     let (first, second, more) = (parts.next().unwrap_or(""), parts.next(), parts.next());
@@ -112,7 +112,7 @@ pub(super) fn qualified(key: &str) -> Vec<String> {
 }
 
 /// Value of a label.
-pub(super) fn label_value(value: &str) -> Vec<String> {
+pub(crate) fn label_value(value: &str) -> Vec<String> {
     let fits = value.is_empty() || is_name_part(value);
     both(too_long(value, LABEL_BYTES_MAX), (!fits).then_some(LABEL_VALUE))
 }

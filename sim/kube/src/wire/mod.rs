@@ -10,12 +10,13 @@
 //! | `negotiate` | media types of bodies and answers |
 //! | `faults` | fault rules carried out around the verbs |
 //! | `read`, `watch`, `write` | the verbs |
-//! | `scale`, `log`, `eviction` | subresources |
+//! | `scale`, `log`, `eviction`, `binding` | subresources |
 //! | `openapi` | OpenAPI documents: media types, hashes, caching |
 //! | `documents` | everything that is not a resource: discovery, version, health |
 //! | `respond` | answers |
 
 mod access;
+mod binding;
 mod context;
 mod documents;
 mod eviction;
@@ -108,6 +109,7 @@ async fn serve_resource(
     match target.subresource.as_str() {
         "scale" => return scale::answer(server, context, target, output),
         "log" => return log::answer(server, context, target),
+        "binding" => return binding::answer(server, context, target),
         "eviction" => return eviction::answer(server, context, target).await,
         _ => {}
     }

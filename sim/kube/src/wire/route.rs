@@ -188,8 +188,10 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
     match (&context.method, info.subresource.as_str(), named) {
         (&Method::GET, "", _) => {}
         _ if old_watch => return Err(Status::method_not_allowed(resource.about())),
-        (&Method::GET, "log", _) | (&Method::POST, "eviction", _) => {}
-        (_, "log" | "eviction", _) => return Err(Status::method_not_allowed(resource.about())),
+        (&Method::GET, "log", _) | (&Method::POST, "eviction" | "binding", _) | (&Method::PUT, "finalize", _) => {}
+        (_, "log" | "eviction" | "binding" | "finalize", _) => {
+            return Err(Status::method_not_allowed(resource.about()));
+        }
         (&Method::GET | &Method::PUT | &Method::PATCH, _, true) => {}
         (&Method::DELETE, "", _) | (&Method::POST, "", false) => {}
         _ => return Err(Status::method_not_allowed(resource.about())),

@@ -448,6 +448,15 @@ pub(super) fn reset_stored(target: &Target, live: &Object, object: &mut Value) {
             }
         }
     }
+    if resource.kind == "Namespace" && target.subresource != "finalize" {
+        // Only that subresource changes them.
+        match json::at(live, &["spec", "finalizers"]) {
+            Some(kept) => object["spec"]["finalizers"] = kept.clone(),
+            None => {
+                json::child_map(object, "spec").shift_remove("finalizers");
+            }
+        }
+    }
     if resource.kind == "Service" && json::text(object, &["spec", "clusterIP"]).is_empty() {
         for field in ["clusterIP", "clusterIPs"] {
             if let Some(kept) = json::at(live, &["spec", field]) {

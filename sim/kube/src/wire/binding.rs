@@ -1,0 +1,81 @@
+//! `pods/binding`: how a scheduler gives a pod its node.
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use sim_net::http::Body;
+
+use super::{RequestContext, negotiate::body, respond::reply, write};
+use crate::{
+    engine::Target,
+    json,
+    server::ApiServer,
+    status::{About, Cause, Status},
+};
+
+const PLACE: About<'_> = About { group: "", plural: "pods/binding", kind: "Binding" };
+
+/// Binds a pod to a node.
+///
+/// # Errors
+/// 409 for a pod that has a node or is being deleted, 500 for a binding that names none (as the real server hands its
+/// validation's errors on), 404.
+pub(super) fn answer(server: &ApiServer, context: &RequestContext, target: &Target) -> Result<Response<Body>, Status> {
+    let binding = body(context)?;
+    let name = json::name(&binding);
+    if !name.is_empty() && name != target.name {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
+    if let Some(cause) = complaint(&binding) {
+        return Err(Status::new(500, "", format!("{}: {}", cause.field, cause.message)));
+    }
+    let options = write::options(context)?;
+    let node = json::text(&binding, &["target", "name"]);
+    let now = server.now();
+    let main = Target { subresource: String::new(), ..target.clone() };
+    let mut engine = server.engine();
+    let pod = engine.get(&main)?;
+    let refuse = |why: String| Err(Status::conflict(PLACE, &target.name, &why));
+    let bound_to = json::text(&pod, &["spec", "nodeName"]);
+    let uid = json::uid(&binding);
+    if !uid.is_empty() && uid != json::uid(&pod) {
+        return refuse(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            json::uid(&pod)
+        ));
+    }
+    if json::deleting(&pod) {
+        return refuse(format!("pod {} is being deleted, cannot be assigned to a host", target.name));
+    }
+    if !bound_to.is_empty() {
+        return refuse(format!("pod {} is already assigned to node {bound_to:?}", target.name));
+    }
+    if !json::list(&pod, &["spec", "schedulingGates"]).is_empty() {
+        return refuse(format!("pod {} has non-empty .spec.schedulingGates", target.name));
+    }
+    let mut next = pod.to_value();
+    next["spec"]["nodeName"] = node.into();
+    for (field, value) in json::map(&binding, &["metadata", "annotations"]).into_iter().flatten() {
+        json::child_map(json::child_map_value(&mut next, "metadata"), "annotations")
+            .insert(field.clone(), value.clone());
+    }
+    // Through the subresource: the managed fields say so.
+    let written = engine.update(target, next, &options, now)?;
+    if !options.dry_run {
+        let mut next = written.object.to_value();
+        crate::workloads::set_condition(&mut next["status"], "PodScheduled", true, "", "", &now.rfc3339(), false);
+        engine.update(&Target { subresource: "status".into(), ..main }, next, &options, now)?;
+    }
+    let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(reply(StatusCode::CREATED, done.to_string().into(), &[]))
+}
+
+fn complaint(binding: &Value) -> Option<Cause> {
+    let kind = json::text(binding, &["target", "kind"]);
+    if !matches!(kind, "" | "Node") {
+        let text = format!("Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
+        return Some(Cause::new("FieldValueNotSupported", "target.kind", text));
+    }
+    json::text(binding, &["target", "name"])
+        .is_empty()
+        .then(|| Cause::new("FieldValueRequired", "target.name", "Required value"))
+}
