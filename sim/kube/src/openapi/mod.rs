@@ -5,6 +5,7 @@
 //! of a hash need not fetch it again.
 
 mod custom;
+mod gnostic;
 mod paths;
 mod v2;
 
@@ -21,7 +22,7 @@ use crate::{
     resources::{Registry, ResourceType, api_version},
 };
 
-pub use v2::swagger;
+pub use v2::{swagger, swagger_protobuf};
 
 /// Documents by group and version, dropped when a definition changes.
 #[derive(Clone, Debug, Default)]
@@ -29,10 +30,14 @@ pub struct Documents(Arc<Mutex<BTreeMap<String, Bytes>>>);
 
 impl Documents {
     fn get_or(&self, key: &str, make: impl FnOnce() -> Value) -> Bytes {
+        self.bytes_or(key, || Bytes::from(make().to_string()))
+    }
+
+    fn bytes_or(&self, key: &str, make: impl FnOnce() -> Bytes) -> Bytes {
         if let Some(kept) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
             return kept.clone();
         }
-        let made = Bytes::from(make().to_string());
+        let made = make();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), made.clone());
         made
     }

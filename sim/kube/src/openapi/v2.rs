@@ -3,12 +3,17 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{document, resources};
+use super::{document, gnostic, resources};
 use crate::{discovery, resources::Registry};
 
 /// The Swagger 2.0 document of all groups and versions, as JSON.
 pub fn swagger(registry: &Registry) -> Bytes {
     registry.documents().get_or("/openapi/v2", || make(registry))
+}
+
+/// The same document in the protobuf form of gnostic, for which Go clients ask.
+pub fn swagger_protobuf(registry: &Registry) -> Bytes {
+    registry.documents().bytes_or("/openapi/v2 protobuf", || Bytes::from(gnostic::encode(&make(registry))))
 }
 
 fn make(registry: &Registry) -> Value {

@@ -29,6 +29,8 @@ pub(super) fn answer(
     }
     let engine = server.engine();
     let registry = engine.registry();
+    // These two are always indented.
+    let raw = matches!(document, Document::Root | Document::Version);
     let value = match document {
         Document::Root => discovery::paths(registry),
         Document::Health(which, check) => return Ok(health(context, which, &check)),
@@ -52,7 +54,7 @@ pub(super) fn answer(
         Document::OpenApiIndex => return openapi::index(registry, context),
         Document::OpenApi(group, version) => return openapi::document(registry, context, &group, &version),
     };
-    let output = Output { pretty: negotiate::pretty(context), ..Output::default() };
+    let output = Output { pretty: raw || negotiate::pretty(context), ..Output::default() };
     Ok(respond::value(context, output, StatusCode::OK, &value))
 }
 

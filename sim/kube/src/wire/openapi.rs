@@ -10,14 +10,25 @@ use crate::{openapi, resources::Registry, status::Status};
 /// How long a document that was asked for by its hash stays fresh, as the real server says.
 const FRESH: &str = "public, max-age=31536000, immutable";
 
-/// True if the client takes JSON; documents are not made in the protobuf form of gnostic.
+/// The Swagger document as protobuf: what clients ask for; the answer has the second name, as the first is no media type.
+const PROTOBUF_ASKED: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+
+/// The media types that a client takes, in its order.
+fn accepted(context: &RequestContext) -> impl Iterator<Item = &str> {
+    context.header("accept").split(',').map(|a| a.split(';').next().unwrap_or("").trim())
+}
+
+/// True if the client takes JSON; documents of version 3 are not made in the protobuf form of gnostic.
 fn takes_json(context: &RequestContext) -> bool {
-    let accept = context.header("accept");
-    accept.is_empty()
-        || accept.split(',').any(|a| {
-            let media = a.split(';').next().unwrap_or("").trim();
-            matches!(media, "*/*" | "application/*") || media == JSON
-        })
+    accepted(context).any(takes)
+}
+
+/// True if this media type is, or includes, JSON.
+fn takes(media: &str) -> bool {
+    matches!(media, "" | "*/*" | "application/*" | JSON)
 }
 
 fn not_acceptable() -> Status {
@@ -43,8 +54,15 @@ fn send(context: &RequestContext, hash: &str, body: Bytes, cached: &'static str)
 /// `/openapi/v2`.
 ///
 /// # Errors
-/// 406 for clients that take only protobuf.
+/// 406 for clients that take neither JSON nor protobuf.
 pub(super) fn swagger(registry: &Registry, context: &RequestContext) -> Result<Response<Body>, Status> {
+    let first = accepted(context).find(|media| takes(media) || PROTOBUF_ASKED.contains(media));
+    if first.is_some_and(|media| !takes(media)) {
+        let body = openapi::swagger_protobuf(registry);
+        let mut response = send(context, &openapi::content_hash(&body), body, "no-cache, private");
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF_ASKED[1]));
+        return Ok(response);
+    }
     if !takes_json(context) {
         return Err(not_acceptable());
     }

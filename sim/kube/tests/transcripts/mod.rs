@@ -168,6 +168,7 @@ impl Shell {
             (mask(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
             (mask(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}"), "<time>"),
             (mask(r#"(resourceVersion"?: ?"?)\d+"#), "${1}<rv>"),
+            (mask(r"(Resource Version: +)\d+"), "${1}<rv>"),
             (mask(r"-[bcdfghjklmnpqrstvwxz2456789]{8,10}\b"), "-<hash>"),
             (mask(r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b"), "-xxxxx"),
             (mask(r"\b10\.244\.\d+\.\d+\b"), "<pod-ip>"),
