@@ -12,6 +12,7 @@ const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 
 pub(super) fn printer(table: &str) -> Option<(&'static [Row], Cells)> {
     Some(match table {
+        "scales" => (&[NAME, ("Desired", "integer", 0), ("Available", "integer", 0), AGE], scale),
         "namespaces" => (&[NAME, ("Status", "string", 0), AGE], namespace),
         "nodes" => (
             &[
@@ -50,6 +51,11 @@ pub(super) fn printer(table: &str) -> Option<(&'static [Row], Cells)> {
 /// Kinds without a printer of their own.
 pub(super) fn name_and_time(o: &Value, _: Timestamp) -> Vec<Value> {
     vec![text::name(o), json::text(o, &["metadata", "creationTimestamp"]).into()]
+}
+
+fn scale(o: &Value, now: Timestamp) -> Vec<Value> {
+    let replicas = |of: &str| Value::from(json::int(o, &[of, "replicas"]).unwrap_or(0));
+    vec![text::name(o), replicas("spec"), replicas("status"), text::created(o, now)]
 }
 
 fn namespace(o: &Value, now: Timestamp) -> Vec<Value> {

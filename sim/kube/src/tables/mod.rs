@@ -93,12 +93,21 @@ impl Printer {
             let (columns, source) = custom::columns(&resource.printer_columns);
             return Self { columns, cells: Source::Custom(source) };
         }
+        Self::named(&resource.table, &resource.kind)
+    }
+
+    /// The printer of `autoscaling/v1` Scale, which is no resource of its own.
+    pub fn scale() -> Self {
+        Self::named("scales", "Scale")
+    }
+
+    fn named(table: &str, kind: &str) -> Self {
         let families =
             [pods::printer, workloads::printer, services::printer, config::printer, storage::printer, cluster::printer];
-        let found = families.iter().find_map(|family| family(&resource.table));
+        let found = families.iter().find_map(|family| family(table));
         let (rows, cells): (&[Row], Cells) =
             found.unwrap_or((&[("Name", "string", 0), ("Created At", "date", 0)], cluster::name_and_time));
-        Self { columns: rows.iter().map(|row| built_in(*row, &resource.kind)).collect(), cells: Source::BuiltIn(cells) }
+        Self { columns: rows.iter().map(|row| built_in(*row, kind)).collect(), cells: Source::BuiltIn(cells) }
     }
 
     /// The columns.

@@ -73,6 +73,19 @@ pub(super) fn value(context: &RequestContext, output: Output, code: StatusCode, 
     sized(context, output, code, text.into(), &[])
 }
 
+/// Writes a scale as negotiated, as a table too.
+///
+/// # Errors
+/// As [`include`].
+pub(super) fn scale(context: &RequestContext, output: Output, scale: &Value) -> Result<Response<Body>, Status> {
+    if output.form != Form::Table {
+        return Ok(value(context, output, StatusCode::OK, scale));
+    }
+    let version = json!({"resourceVersion": scale["metadata"]["resourceVersion"]});
+    let table = Printer::scale().table(std::iter::once(scale), version, true, include(context)?, now());
+    Ok(value(context, output, StatusCode::OK, &table))
+}
+
 /// An answer, compressed if it is long and the client takes it.
 fn sized(
     context: &RequestContext,

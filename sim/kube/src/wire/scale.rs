@@ -42,7 +42,7 @@ pub(super) fn answer(
     let mut wanted = current.clone();
     let mut kind = PatchKind::Merge;
     match context.method {
-        Method::GET => return Ok(respond::value(context, output, StatusCode::OK, &current)),
+        Method::GET => return respond::scale(context, output, &current),
         Method::PUT => wanted = body(context)?,
         _ => match patch_kind(context)? {
             PatchKind::Json => crate::patch::json_patch(&mut wanted, &body(context)?)?,
