@@ -481,7 +481,8 @@ func (p *program) operator() {
 		"metadata": map[string]any{"name": "sites.example.org"},
 		"spec": map[string]any{"group": "example.org", "scope": "Namespaced",
 			"names": map[string]any{"plural": "sites", "kind": "Site"},
-			"versions": []any{map[string]any{"name": "v1", "served": true, "storage": true, "subresources": map[string]any{"status": map[string]any{}},
+			"versions": []any{map[string]any{"name": "v1", "served": true, "storage": true, "subresources": map[string]any{"status": map[string]any{}, "scale": map[string]any{"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.ready"}},
+				"selectableFields": []any{map[string]any{"jsonPath": ".spec.image"}},
 				"schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object", "properties": map[string]any{
 					"spec": map[string]any{"type": "object", "required": []any{"replicas"}, "properties": map[string]any{
 						"replicas": map[string]any{"type": "integer", "minimum": int64(0)}, "image": map[string]any{"type": "string", "default": "example.org/web:1"}},
@@ -592,6 +593,38 @@ func (p *program) operator() {
 				}
 			}
 			return len(one.Items) > 0 && count == len(one.Items), fmt.Errorf("%d and %d events", len(one.Items), count)
+		})
+	})
+	p.step("the site is scaled by its subresource, and selected by a field", func() error {
+		client := p.dynamic.Resource(sites).Namespace(namespace)
+		scale, err := client.Get(p.ctx, "shop", metav1.GetOptions{}, "scale")
+		if err != nil {
+			return err
+		}
+		if err := unstructured.SetNestedField(scale.Object, int64(3), "spec", "replicas"); err != nil {
+			return err
+		}
+		if _, err := client.Update(p.ctx, scale, metav1.UpdateOptions{}, "scale"); err != nil {
+			return err
+		}
+		chosen, err := client.List(p.ctx, metav1.ListOptions{FieldSelector: "spec.image=example.org/web:1"})
+		if err != nil {
+			return err
+		}
+		other, err := client.List(p.ctx, metav1.ListOptions{FieldSelector: "spec.image=none"})
+		if err != nil {
+			return err
+		}
+		if len(chosen.Items) != 1 || len(other.Items) != 0 {
+			return fmt.Errorf("%d and %d sites", len(chosen.Items), len(other.Items))
+		}
+		return p.until("status.ready = 3", func() (bool, error) {
+			now, err := client.Get(p.ctx, "shop", metav1.GetOptions{})
+			if err != nil {
+				return false, err
+			}
+			ready, _, err := unstructured.NestedInt64(now.Object, "status", "ready")
+			return ready == 3, err
 		})
 	})
 	p.step("deleting the site takes its deployment along", func() error {
