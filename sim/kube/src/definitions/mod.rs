@@ -216,7 +216,8 @@ fn shared_parts(versions: &[Value]) -> Vec<(&'static str, &'static str)> {
         ("selectableFields", "spec.selectableFields"),
     ];
     let alike = |part: &str| versions.windows(2).all(|pair| pair[0].get(part) == pair[1].get(part));
-    parts.into_iter().filter(|(part, _)| alike(part)).collect()
+    // Selectable fields are lifted only along with the schema that they speak of.
+    parts.into_iter().filter(|(part, _)| alike(part) && (*part != "selectableFields" || alike("schema"))).collect()
 }
 
 fn check_version(version: &Value, path: &str, causes: &mut Vec<Cause>) {
