@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use crate::json;
 use crate::resources::{Registry, ResourceType, Subresource, api_version};
 
 /// The Kubernetes version this server speaks as: that of its built-in kinds.
@@ -33,6 +34,21 @@ const ELSEWHERE: &[&str] = &[
     "resource.k8s.io",
 ];
 
+/// The resources that are answered and never stored: group (of version `v1`), plural, kind, whether in a namespace.
+const REVIEWS: &[(&str, &str, &str, bool)] = &[
+    ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview", false),
+    ("authentication.k8s.io", "tokenreviews", "TokenReview", false),
+    ("authorization.k8s.io", "localsubjectaccessreviews", "LocalSubjectAccessReview", true),
+    ("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview", false),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", "SelfSubjectRulesReview", false),
+    ("authorization.k8s.io", "subjectaccessreviews", "SubjectAccessReview", false),
+];
+
+/// True for a group and version of reviews.
+pub(crate) fn reviews(group: &str, version: &str) -> bool {
+    version == "v1" && REVIEWS.iter().any(|(of, ..)| *of == group)
+}
+
 /// True for a group of the real server.
 pub fn known_elsewhere(group: &str) -> bool {
     ELSEWHERE.contains(&group)
@@ -50,6 +66,10 @@ pub fn core_versions() -> Value {
 }
 
 fn group_of(registry: &Registry, name: &str) -> Option<Value> {
+    if reviews(name, "v1") {
+        let version = json!({"groupVersion": api_version(name, "v1"), "version": "v1"});
+        return Some(json!({"name": name, "versions": [version.clone()], "preferredVersion": version}));
+    }
     let versions: Vec<Value> = registry
         .groups()
         .get(name)?
@@ -62,8 +82,9 @@ fn group_of(registry: &Registry, name: &str) -> Option<Value> {
 
 /// `/apis`.
 pub fn groups(registry: &Registry) -> Value {
-    let groups: Vec<Value> =
-        registry.groups().keys().filter(|g| !g.is_empty()).filter_map(|g| group_of(registry, g)).collect();
+    let stored = registry.groups().keys().map(String::as_str).filter(|g| !g.is_empty());
+    let names: std::collections::BTreeSet<&str> = stored.chain(REVIEWS.iter().map(|(group, ..)| *group)).collect();
+    let groups: Vec<Value> = names.into_iter().filter_map(|g| group_of(registry, g)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
@@ -95,6 +116,7 @@ pub(crate) fn served(r: &ResourceType, subresource: &str) -> bool {
     match subresource {
         "log" | "eviction" | "binding" => &*r.table == "pods",
         "finalize" => &*r.table == "namespaces",
+        "token" => &*r.table == "serviceaccounts",
         "scale" => r.scale.is_some(),
         _ => false,
     }
@@ -115,6 +137,11 @@ fn storage_version_hash(r: &ResourceType) -> String {
 /// `/api/v1` and `/apis/<group>/<version>`.
 pub fn resources(registry: &Registry, group: &str, version: &str) -> Value {
     let mut list = Vec::new();
+    for (of, plural, kind, namespaced) in REVIEWS.iter().filter(|_| version == "v1") {
+        if *of == group {
+            list.push(json!({"name": plural, "singularName": kind.to_lowercase(), "namespaced": namespaced, "kind": kind, "verbs": ["create"]}));
+        }
+    }
     for r in registry.groups().get(group).and_then(|v| v.get(version)).into_iter().flat_map(|plurals| plurals.values())
     {
         let mut entry = json!({"name": r.plural, "singularName": r.singular, "namespaced": r.namespaced, "kind": r.kind, "verbs": r.verbs});
@@ -157,7 +184,7 @@ pub fn paths(registry: &Registry) -> Value {
 /// Aggregated discovery (`APIGroupDiscoveryList`): of `/api` (`core`) or `/apis`, in version `v2` or `v2beta1`.
 pub fn aggregated(registry: &Registry, core: bool, version: &str) -> Value {
     let groups = registry.groups().iter().filter(|(name, _)| name.is_empty() == core);
-    let items: Vec<Value> = groups
+    let mut items: Vec<Value> = groups
         .map(|(name, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
@@ -174,7 +201,29 @@ pub fn aggregated(registry: &Registry, core: bool, version: &str) -> Value {
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
+    if !core {
+        items.extend(aggregated_reviews());
+        items.sort_by(|a, b| json::text(a, &["metadata", "name"]).cmp(json::text(b, &["metadata", "name"])));
+    }
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("{AGGREGATED_GROUP}/{version}"), "metadata": {}, "items": items})
+}
+
+fn aggregated_reviews() -> Vec<Value> {
+    let names: std::collections::BTreeSet<&str> = REVIEWS.iter().map(|(group, ..)| *group).collect();
+    let resources = |group: &str| -> Vec<Value> {
+        let of = REVIEWS.iter().filter(|(of, ..)| *of == group);
+        of.map(|(group, plural, kind, namespaced)| {
+            json!({"resource": plural, "responseKind": {"group": group, "version": "v1", "kind": kind},
+                "scope": if *namespaced { "Namespaced" } else { "Cluster" },
+                "singularResource": kind.to_lowercase(), "verbs": ["create"]})
+        })
+        .collect()
+    };
+    let group = |name: &str| {
+        json!({"metadata": {"name": name, "creationTimestamp": null},
+            "versions": [{"version": "v1", "resources": resources(name), "freshness": "Current"}]})
+    };
+    names.into_iter().map(group).collect()
 }
 
 fn aggregated_resource(r: &ResourceType) -> Value {

@@ -148,16 +148,49 @@ fn a_grant_counts_at_once_and_its_use_is_booked() {
 }
 
 #[test]
+fn reviews_and_token_requests_are_discovered() {
+    world(|| async {
+        let server = secured();
+        let (_, groups) = send(&server, "GET", "/apis", &[ROOT], Value::Null).await;
+        let names: Vec<_> = groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
+        assert!(names.contains(&"authorization.k8s.io") && names.is_sorted(), "{names:?}");
+        let path = "/apis/authorization.k8s.io/v1";
+        let (code, list) = send(&server, "GET", path, &[ROOT], Value::Null).await;
+        assert_eq!((code, list["resources"].as_array().unwrap().len()), (200, 4));
+        let found = |list: &Value, name: &str| -> Value {
+            list["resources"].as_array().unwrap().iter().find(|r| r["name"] == name).cloned().unwrap_or_default()
+        };
+        assert_eq!(
+            found(&list, "localsubjectaccessreviews"),
+            json!({"name": "localsubjectaccessreviews", "singularName": "localsubjectaccessreview", "namespaced": true,
+                "kind": "LocalSubjectAccessReview", "verbs": ["create"]})
+        );
+        let (_, core) = send(&server, "GET", "/api/v1", &[ROOT], Value::Null).await;
+        assert_eq!(
+            found(&core, "serviceaccounts/token"),
+            json!({"name": "serviceaccounts/token", "singularName": "", "namespaced": true,
+                "group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest", "verbs": ["create"]})
+        );
+        assert_eq!(
+            send(&server, "GET", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &[ROOT], Value::Null)
+                .await
+                .0,
+            405
+        );
+    });
+}
+
+#[test]
 fn an_apply_or_update_that_creates_needs_the_right_to_create() {
     world(|| async {
         let server = secured();
         let verbs = |verbs: &[&str]| json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}]);
-        let path = "/api/v1/namespaces/x/configmaps/c?fieldManager=ann";
+        let path = "/api/v1/namespaces/x/configmaps/new?fieldManager=ann";
         let apply = [ANN, ("content-type", "application/apply-patch+yaml")];
-        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "x"}});
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new", "namespace": "x"}});
         grant(&server, "x", "write", verbs(&["patch", "update"]), ann());
         let (code, status) = send(&server, "PATCH", path, &apply, object.clone()).await;
-        assert_eq!((code, status["message"].as_str().unwrap()), (403, "configmaps \"c\" is forbidden: "));
+        assert_eq!((code, &status["message"]), (403, &json!("configmaps \"new\" is forbidden: ")), "{status}");
         grant(&server, "x", "write", verbs(&["create", "patch", "update"]), ann());
         assert_eq!(send(&server, "PATCH", path, &apply, object.clone()).await.0, 201);
         grant(&server, "x", "write", verbs(&["patch"]), ann());

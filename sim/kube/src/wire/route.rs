@@ -138,7 +138,9 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
         ["apis"] => return Ok(Route::Document(Document::Groups)),
         ["apis", group] => return Ok(Route::Document(Document::Group((*group).to_owned()))),
         ["api", "v1"] => return Ok(Route::Document(Document::Resources(String::new(), "v1".into()))),
-        ["apis", group, version] if registry.serves_group_version(group, version) => {
+        ["apis", group, version]
+            if registry.serves_group_version(group, version) || discovery::reviews(group, version) =>
+        {
             return Ok(Route::Document(Document::Resources((*group).to_owned(), (*version).to_owned())));
         }
         ["openapi", "v2"] => return Ok(Route::Document(Document::Swagger)),
