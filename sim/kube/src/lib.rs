@@ -45,7 +45,8 @@
 //! **Not done among the controllers:** CronJobs in a time zone other than UTC (501), HorizontalPodAutoscaler, PersistentVolume objects (claims are bound to a
 //! name), protection finalizers, node leases (a working kubelet renews without a write), node pressure conditions,
 //! proportional scaling of Deployments, the indexed Job's per-index back-off and pod finalizers, preemption, EndpointSlices
-//! of more than one part.
+//! of more than one part, the five seconds that a namespace waits before it is emptied, a Deployment's annotations on its
+//! newest ReplicaSet (`CHANGE-CAUSE`).
 
 pub mod access;
 pub mod admission;
