@@ -358,10 +358,11 @@ mod tests {
 
     #[test]
     fn every_pattern_of_volatile_texts_compiles() {
-        assert_eq!(VOLATILE_TEXTS.len(), 5);
+        assert_eq!(VOLATILE_TEXTS.len(), 6);
+        let certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
         assert_eq!(
-            redact_text("at 2026-01-01T00:00:00Z from 10.0.0.1 id 0af7651916cd43dd"),
-            "at <time> from <ip> id <id>"
+            redact_text(&format!("at 2026-01-01T00:00:00Z from 10.0.0.1 id 0af7651916cd43dd by {certificate}")),
+            "at <time> from <ip> id <id> by <certificate>"
         );
     }
 }
