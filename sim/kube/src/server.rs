@@ -80,7 +80,7 @@ impl ApiServer {
     /// Waits until a revision has come that a read asks for.
     ///
     /// # Errors
-    /// 504 `Too large resource version` after [`FRESH_TIMEOUT`].
+    /// 504 `Too large resource version` after `FRESH_TIMEOUT`.
     pub async fn fresh(&self, version: ReadVersion) -> Result<(), Status> {
         if version.needs().is_none() {
             return Ok(());

@@ -57,7 +57,7 @@ pub struct UpArgs {
     /// Port of the operator's metrics.
     #[arg(long, default_value_t = 8443, value_name = "PORT")]
     metrics_port: u16,
-    /// Where the kubeconfig is written; it is removed at the end [default: multigres-sim-<port>.kubeconfig in the
+    /// Where the kubeconfig is written; it is removed at the end [default: `multigres-sim-PORT.kubeconfig` in the
     /// folder for temporary files].
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,

@@ -121,7 +121,7 @@ pub struct Node {
     pub not: Option<Box<Node>>,
     /// True if a default is somewhere inside.
     pub defaults_inside: bool,
-    /// True if something inside is checked by [`super::lists`]: a set, a map by keys or an embedded resource.
+    /// True if something inside is checked by `super::lists`: a set, a map by keys or an embedded resource.
     pub lists_inside: bool,
 }
 
