@@ -104,8 +104,8 @@ pub struct Engine {
     registry: Registry,
     chance: Chance,
     service_addresses: BTreeSet<u32>,
-    /// Owner uid to dependents.
-    dependents: BTreeMap<String, BTreeSet<(Arc<str>, Key)>>,
+    /// Owner uid to dependents, as they are stored: a controller looks at all of its own at each of their changes.
+    dependents: BTreeMap<String, BTreeMap<(Arc<str>, Key), Object>>,
     /// Pods and ReplicaSets with labels and without a controller: who may be adopted.
     orphans: BTreeSet<(Arc<str>, Key)>,
     /// Live uids.
@@ -194,8 +194,7 @@ impl Engine {
 
     /// Objects that name `uid` as an owner, in order.
     pub fn dependents(&self, uid: &str) -> Vec<Object> {
-        let keys = self.dependents.get(uid).into_iter().flatten();
-        keys.filter_map(|(table, key)| self.store.get(table, key).cloned()).collect()
+        self.dependents.get(uid).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// Objects of a table and namespace that have labels and no controller, in order (pods and ReplicaSets only).
@@ -263,12 +262,13 @@ impl Engine {
             for gone in old_owners.difference(&owners) {
                 self.forget_dependent(gone, &entry);
             }
-            for owner in &owners {
-                self.dependents.entry(owner.clone()).or_default().insert(entry.clone());
-            }
             self.garbage.push_back(Garbage::Check(entry.0, entry.1));
         } else if json::deleting(&object) {
             self.garbage.push_back(Garbage::Check(resource.table.clone(), key.clone()));
+        }
+        for owner in owners {
+            let entry = (resource.table.clone(), key.clone());
+            self.dependents.entry(owner).or_default().insert(entry, object.clone());
         }
         if matches!(&*resource.table, "pods" | "replicasets.apps") {
             let place = (resource.table.clone(), key.clone());

@@ -27,9 +27,12 @@ pub(super) fn available(pod: &Value, min_ready_seconds: i64, now_secs: i64) -> R
     if !pod_ready(pod) {
         return Err(None);
     }
+    if min_ready_seconds == 0 {
+        return Ok(());
+    }
     let since = ready_since(pod).unwrap_or(now_secs);
     let missing = since + min_ready_seconds - now_secs;
-    if min_ready_seconds == 0 || missing <= 0 { Ok(()) } else { Err(Some(missing)) }
+    if missing <= 0 { Ok(()) } else { Err(Some(missing)) }
 }
 
 /// A short hash of a pod template in the alphabet of generated names.
