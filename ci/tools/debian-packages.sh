@@ -5,6 +5,7 @@
 #
 # The packages come from the mirror that this machine's apt already uses, through a private apt configuration: the
 # machine's own sources, lists and packages stay as they are. Only what is named is unpacked; no dependency is followed.
+# Prints a line `PACKAGE VERSION` for each.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then
@@ -54,4 +55,5 @@ trap 'rm -rf "$packages"' EXIT
 (cd "$packages" && apt-get "${options[@]}" download -qq "$@" >&2)
 for package in "$packages"/*.deb; do
     dpkg-deb --extract "$package" "$root"
+    dpkg-deb --show --showformat '${Package} ${Version}\n' "$package"
 done

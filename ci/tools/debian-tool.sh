@@ -29,7 +29,7 @@ fi
 root=$directory/$program-root
 rm -rf "$root"
 mkdir -p "$directory/bin"
-"$(dirname "$0")/debian-packages.sh" "$root" "$suite" "$package" libc6
+"$(dirname "$0")/debian-packages.sh" "$root" "$suite" "$package" libc6 >&2
 
 # The loader's name differs by architecture (ld-linux-x86-64.so.2, ld-linux-aarch64.so.1).
 loader=$(find "$root" -name 'ld-linux-*.so.*' | sort | head -n 1)
