@@ -2,11 +2,14 @@
 //!
 //! A reconcile that follows another one closely may find a cache that lags behind its own writes. Without this it would take what it
 //! wrote for a stranger's work: say `Applied` twice, report a phase change twice, start a second trace for one change.
+//!
+//! It also remembers what was applied and what the API server made of it. While neither the wish nor the object differ from that,
+//! applying again would change nothing, and is not done.
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::{Resource, ResourceExt};
 
@@ -15,7 +18,22 @@ use crate::runtime::{ObjectKey, Store};
 /// Objects that are remembered; beyond it the first by kind and key is forgotten.
 pub const RECENT_OBJECTS_MAX: usize = 10_000;
 
-type Entries = BTreeMap<(String, ObjectKey), Arc<dyn Any + Send + Sync>>;
+type Id = (String, ObjectKey);
+
+/// An apply that is done: a digest of what was asked for, and one of what is stored since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppliedDigest {
+    /// Of the object that was sent.
+    pub desired: u64,
+    /// Of the substance of the object that was answered.
+    pub stored: u64,
+}
+
+#[derive(Default)]
+struct Entries {
+    written: BTreeMap<Id, Arc<dyn Any + Send + Sync>>,
+    applied: BTreeMap<Id, AppliedDigest>,
+}
 
 /// What was written lately, by kind and key. Clones share it.
 #[derive(Clone, Default)]
@@ -27,14 +45,40 @@ impl fmt::Debug for Recent {
     }
 }
 
+fn id<K: Resource<DynamicType = ()>>(key: &ObjectKey) -> Id {
+    (K::kind(&()).into_owned(), key.clone())
+}
+
 impl Recent {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers an apply that is done. What is forgotten for want of room is applied once more than needed, no worse.
+    pub fn applied<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey, digest: AppliedDigest) {
+        let mut entries = self.entries();
+        entries.applied.insert(id::<K>(key), digest);
+        while entries.applied.len() > RECENT_OBJECTS_MAX {
+            entries.applied.pop_first();
+        }
+    }
+
+    /// Whether this very apply is done already, and the object as it was left.
+    pub fn is_applied<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey, digest: AppliedDigest) -> bool {
+        self.entries().applied.get(&id::<K>(key)) == Some(&digest)
+    }
+
+    /// Forgets what was applied to an object that was deleted.
+    pub fn unapplied<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey) {
+        self.entries().applied.remove(&id::<K>(key));
+    }
+
     /// Remembers what the API server answered to a write.
     pub fn remember<K: Resource<DynamicType = ()> + Send + Sync + 'static>(&self, object: K) {
-        let id = (K::kind(&()).into_owned(), ObjectKey::of(&object));
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.insert(id, Arc::new(object));
-        while entries.len() > RECENT_OBJECTS_MAX {
-            entries.pop_first();
+        let mut entries = self.entries();
+        entries.written.insert(id::<K>(&ObjectKey::of(&object)), Arc::new(object));
+        while entries.written.len() > RECENT_OBJECTS_MAX {
+            entries.written.pop_first();
         }
     }
 
@@ -46,14 +90,14 @@ impl Recent {
         key: &ObjectKey,
     ) -> Option<Arc<K>> {
         let cached = cache.get(key);
-        let id = (K::kind(&()).into_owned(), key.clone());
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(written) = entries.get(&id).and_then(|entry| entry.clone().downcast::<K>().ok()) else {
+        let id = id::<K>(key);
+        let mut entries = self.entries();
+        let Some(written) = entries.written.get(&id).and_then(|entry| entry.clone().downcast::<K>().ok()) else {
             return cached;
         };
         match cached {
             Some(cached) if version(cached.as_ref()) >= version(written.as_ref()) => {
-                entries.remove(&id);
+                entries.written.remove(&id);
                 Some(cached)
             }
             _ => Some(written),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -15,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::error::Error;
-use super::recent::Recent;
+use super::recent::{AppliedDigest, Recent};
 use crate::host::system_time;
 use crate::labels;
 use crate::observability::{EventRecorder, Metrics, TraceOrigin, current_span_context, propagation, set_attribute};
@@ -116,6 +117,7 @@ impl Applied {
 
 impl Tools {
     /// Applies a child of the object. If that changed anything, says so in an event: `Applied <noun> <name>`; without a noun silently.
+    /// An apply that would repeat the last one on an object that is as that one left it is not sent.
     pub async fn apply<P, K>(
         &self,
         pass: &mut Pass<P>,
@@ -128,16 +130,27 @@ impl Tools {
         K: Written,
     {
         let name = desired.name_any();
-        let known = self.recent.newest(cache, &ObjectKey::of(desired));
+        let key = ObjectKey::of(desired);
+        let known = self.recent.newest(cache, &key);
+        let asked = digest(&to_json::<K>(&name, desired)?);
+        if let Some(known) = &known {
+            let stored = digest(&substance(known.as_ref())?);
+            if self.recent.is_applied::<K>(&key, AppliedDigest { desired: asked, stored }) {
+                set_attribute("apply.result", Applied::Unchanged.as_str());
+                return Ok(known.as_ref().clone());
+            }
+        }
         let api: Api<K> = self.api(desired);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let stored = api
             .patch(&name, &parameters, &Patch::Apply(desired))
             .await
             .map_err(|source| kube_error::<K>("apply", &name, source))?;
+        let left = substance(&stored)?;
+        self.recent.applied::<K>(&key, AppliedDigest { desired: asked, stored: digest(&left) });
         let applied = match &known {
             Some(known) if known.uid() != stored.uid() => Applied::Created,
-            Some(known) if substance(known.as_ref())? == substance(&stored)? => Applied::Unchanged,
+            Some(known) if substance(known.as_ref())? == left => Applied::Unchanged,
             Some(_) => Applied::Configured,
             None => Applied::Created,
         };
@@ -309,6 +322,13 @@ fn substance<K: Written>(object: &K) -> Result<Value, Error> {
         }
     }
     Ok(value)
+}
+
+/// Enough of a value to know it again.
+fn digest(value: &Value) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    value.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether `present` says everything that `desired` says. Conditions are compared by type: others write some of them.

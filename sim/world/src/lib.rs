@@ -11,6 +11,7 @@
 //! | [`images`] | the programs of the stack and of the data plane |
 //! | [`faults`] | every fault by name, with its parameters |
 //! | [`logs`] | what the processes wrote |
+//! | [`audit`] | who writes what through the Kubernetes API, as log lines |
 //!
 //! ```
 //! use serde_json::json;
@@ -37,6 +38,7 @@
 //! # Ok::<(), sim_clock::WorldError>(())
 //! ```
 
+pub mod audit;
 pub mod faults;
 pub mod images;
 pub mod logs;

@@ -12,6 +12,7 @@ use sim_kube::{
 use sim_net::{Host, Network};
 
 use crate::{
+    audit,
     faults::{self, Fault, FaultError, Healer},
     images,
     logs::LogStore,
@@ -99,6 +100,7 @@ impl WorldBuilder {
         }
         let runtime = Arc::new(Runtime { images: known, logs: logs.clone() });
         let cluster = Cluster::start(&network, runtime, KubeOptions { access: self.access, ..KubeOptions::default() })?;
+        audit::begin(cluster.api(), &logs);
         let observer = network.host(faults::OBSERVER);
         let world = World { network, cluster, logs, observer, faults: BTreeMap::new() };
         for object in in_order(self.manifests) {
