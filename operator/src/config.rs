@@ -43,6 +43,9 @@ Usage: multigres-operator [flags]
   --health-probe-bind-address ADDR  where /healthz and /readyz are served, :port; 0 disables (default :8081)
   --leader-elect[=BOOL]             elect a leader among several operators (default false; not available yet)
   --webhook-enable[=BOOL]           serve admission webhooks (default false; not available yet)
+  --kubeconfig PATH                 where to find the API server outside of a cluster (default $KUBECONFIG, then the
+                                    pod's service account, then ~/.kube/config)
+  --context NAME                    a context of the kubeconfig (default its current one)
   --log-format FORMAT               json or text (default json)
   --log-level LEVEL                 debug, info, warn or error (default debug)
   --version                         print the version
@@ -73,6 +76,10 @@ pub struct Config {
     pub namespace: String,
     /// The service account of the operator itself, if it is known.
     pub service_account: Option<String>,
+    /// A kubeconfig to use; none: as `KUBECONFIG` or the pod's service account say.
+    pub kubeconfig: Option<String>,
+    /// A context of the kubeconfig; none: its current one.
+    pub context: Option<String>,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
     /// What was wrong with the telemetry's variables; logged once at the start.
@@ -136,6 +143,7 @@ impl Config {
         let mut metrics_port = Some(8443);
         let mut health_port = Some(8081);
         let mut metrics_secure = true;
+        let (mut kubeconfig, mut context) = (None, None);
         let mut telemetry = TelemetryConfig::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -162,6 +170,8 @@ impl Config {
                     return Err(ConfigError::NotAvailable("--webhook-enable"));
                 }
                 "leader-elect" | "webhook-enable" => {}
+                "kubeconfig" => kubeconfig = Some(value(inline)?),
+                "context" => context = Some(value(inline)?),
                 "log-format" => {
                     let value = value(inline)?;
                     telemetry.log_format = match value.as_str() {
@@ -192,6 +202,8 @@ impl Config {
             health_port,
             namespace: namespace.to_owned(),
             service_account: text(env, "POD_SERVICE_ACCOUNT").map(str::to_owned),
+            kubeconfig,
+            context,
             telemetry,
             complaints,
         })))

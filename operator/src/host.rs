@@ -60,6 +60,11 @@ impl Connector {
     pub async fn connect(&self, uri: Uri) -> io::Result<HostIo> {
         self.0.connect(uri).await.map(HostIo::new)
     }
+
+    /// The same, as a byte stream.
+    pub async fn open(&self, uri: Uri) -> io::Result<BoxedIo> {
+        self.0.connect(uri).await
+    }
 }
 
 impl fmt::Debug for Connector {
@@ -84,18 +89,26 @@ impl tower::Service<Uri> for Connector {
 }
 
 /// A connection as hyper's traits want it.
-pub struct HostIo(TokioIo<BoxedIo>);
+pub struct HostIo {
+    io: TokioIo<BoxedIo>,
+    http2: bool,
+}
 
 impl HostIo {
     /// Wraps a byte stream.
     pub fn new(io: BoxedIo) -> Self {
-        Self(TokioIo::new(io))
+        Self::negotiated(io, false)
+    }
+
+    /// Wraps a byte stream whose ends have agreed on HTTP/2, or have not.
+    pub fn negotiated(io: BoxedIo, http2: bool) -> Self {
+        Self { io: TokioIo::new(io), http2 }
     }
 }
 
 impl Connection for HostIo {
     fn connected(&self) -> Connected {
-        Connected::new()
+        if self.http2 { Connected::new().negotiated_h2() } else { Connected::new() }
     }
 }
 
@@ -105,21 +118,21 @@ impl hyper::rt::Read for HostIo {
         cx: &mut Context<'_>,
         buffer: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.io).poll_read(cx, buffer)
     }
 }
 
 impl hyper::rt::Write for HostIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

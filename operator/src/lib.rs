@@ -7,6 +7,8 @@
 //! |---|---|
 //! | [`host`] | what the operator needs from its surroundings |
 //! | [`config`] | flags and environment become a checked [`config::Config`] |
+//! | [`cluster_config`] | the way to the API server |
+//! | [`tls`] | certificates, trust, connections that speak TLS |
 //! | [`observability`] | logs, metrics, traces, events |
 //! | [`runtime`] | watches, work queues, workers |
 //! | [`api`] | the custom resources |
@@ -30,6 +32,7 @@
 //! ```
 
 pub mod api;
+pub mod cluster_config;
 pub mod config;
 pub mod controllers;
 pub mod host;
@@ -39,6 +42,7 @@ pub mod observability;
 pub mod resolver;
 pub mod resources;
 pub mod runtime;
+pub mod tls;
 pub mod topology;
 
 mod run;

@@ -1,6 +1,7 @@
 //! The operator's binary: everything that touches the real world, and nothing else.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     process::ExitCode,
     sync::Arc,
@@ -8,7 +9,9 @@ use std::{
 
 use futures::future::BoxFuture;
 use http::Uri;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use multigres_operator::{
+    cluster_config::{ClusterConfigError, in_cluster},
     config::{Config, Invocation, USAGE, VERSION},
     host::{BoxedIo, BoxedListener, Connector, Files, Host, Listener, Shutdown, ShutdownHandle},
 };
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&format!("cannot start the runtime: {error}"), 1),
     };
     runtime.block_on(async {
-        let kube_config = match kube::Config::infer().await {
+        let kube_config = match kube_config(&config, &env).await {
             Ok(config) => config,
             Err(error) => return fail(&format!("no way to the API server is configured: {error}"), 1),
         };
@@ -59,6 +62,26 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         }
     })
+}
+
+/// As client-go looks for it: the flag, `KUBECONFIG`, the pod's service account, the user's own file.
+async fn kube_config(
+    config: &Config,
+    env: &BTreeMap<String, String>,
+) -> Result<kube::Config, Box<dyn std::error::Error>> {
+    let options = KubeConfigOptions { context: config.context.clone(), ..KubeConfigOptions::default() };
+    let kubeconfig = match &config.kubeconfig {
+        Some(path) => Some(Kubeconfig::read_from(path)?),
+        None => Kubeconfig::from_env()?,
+    };
+    if let Some(kubeconfig) = kubeconfig {
+        return Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?);
+    }
+    let missing = match in_cluster(&PodFiles, env) {
+        Err(error @ ClusterConfigError::NotInCluster(_)) => error,
+        found => return Ok(found?),
+    };
+    kube::Config::from_kubeconfig(&options).await.map_err(|_| missing.into())
 }
 
 fn print(text: &str) -> ExitCode {
@@ -96,11 +119,11 @@ fn connect(uri: Uri) -> BoxFuture<'static, io::Result<BoxedIo>> {
     Box::pin(async move {
         let default_port = match uri.scheme_str() {
             None | Some("http") => 80,
+            // What is spoken over the connection is not this function's matter.
+            Some("https") => 443,
             Some(scheme) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    format!("connections by {scheme} are not available yet"),
-                ));
+                let why = format!("there are no connections by {scheme}");
+                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
             }
         };
         let host =

@@ -94,7 +94,7 @@ async fn serve(
             Complaint::Deprecated(text) => tracing::warn!("{text}"),
         }
     }
-    let client = kube_client::client(&host.kube_config, host.connector.clone(), telemetry)?;
+    let client = kube_client::client(host, telemetry)?;
     let (events, send_events) = EventRecorder::new(client.clone(), telemetry.metrics());
     let parts = Parts {
         client: client.clone(),

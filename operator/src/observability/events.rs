@@ -40,6 +40,10 @@ pub const SPAM_BURST: f64 = 25.0;
 pub const SPAM_REFILL: Duration = Duration::from_secs(300);
 /// Events, groups and buckets that are remembered, each; the longest unused ones are forgotten.
 pub const CORRELATION_ENTRIES_MAX: usize = 4096;
+/// Names that are tried for one event.
+const SEND_NAMES_MAX: u32 = 4;
+/// How far the next name is from one that is taken: further than the recorder of the other one counts on in one instant.
+const RENAME_NANOS: i128 = 1_000;
 const SEND_ATTEMPTS_MAX: u32 = 12;
 const SEND_PAUSE: Duration = Duration::from_secs(10);
 const COMBINED_PREFIX: &str = "(combined from similar events): ";
@@ -216,6 +220,18 @@ impl Correlator {
         name
     }
 
+    /// Another name for an event whose own is taken: something else spoke of an object of this name in the same nanosecond.
+    pub fn rename(&mut self, event: &mut Event) {
+        let taken = event.metadata.name.take().unwrap_or_default();
+        self.last_name_nanos += RENAME_NANOS;
+        let object = event.involved_object.name.clone().unwrap_or_default();
+        let name = format!("{object}.{:x}", self.last_name_nanos);
+        for (_, seen) in self.seen.entries.values_mut().filter(|(_, seen)| seen.name == taken) {
+            seen.name.clone_from(&name);
+        }
+        event.metadata.name = Some(name);
+    }
+
     fn pass(&mut self, key: &GroupKey, now: Timestamp) -> bool {
         let bucket = self.buckets.entry(key, || Bucket { tokens: SPAM_BURST, filled: now });
         let refill = since(now, bucket.filled).as_secs_f64() / SPAM_REFILL.as_secs_f64();
@@ -317,7 +333,7 @@ async fn send_all(client: Client, mut records: mpsc::Receiver<Record>, outcomes:
     let mut correlator = Correlator::default();
     let mut failing = false;
     while let Some(record) = records.recv().await {
-        let (event, exists) = match correlator.observe(record) {
+        let (mut event, exists) = match correlator.observe(record) {
             Verdict::Skip => {
                 outcomes.inc(&["spam"]);
                 continue;
@@ -325,7 +341,15 @@ async fn send_all(client: Client, mut records: mpsc::Receiver<Record>, outcomes:
             Verdict::Create(event) => (event, false),
             Verdict::Patch(event) => (event, true),
         };
-        let outcome = match send_patiently(&client, &event, exists).await {
+        let mut result = send_patiently(&client, &event, exists).await;
+        for _ in 1..SEND_NAMES_MAX {
+            if !matches!(&result, Err(kube::Error::Api(status)) if status.code == 409) {
+                break;
+            }
+            correlator.rename(&mut event);
+            result = send_patiently(&client, &event, false).await;
+        }
+        let outcome = match result {
             Ok(()) => {
                 failing = false;
                 if exists { "aggregated" } else { "sent" }
@@ -348,6 +372,8 @@ async fn send_patiently(client: &Client, event: &Event, mut exists: bool) -> Res
         match send(client, event, exists).await {
             Ok(()) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 && exists => exists = false,
+            // It was an earlier attempt of this one, whose answer was lost.
+            Err(kube::Error::Api(status)) if status.code == 409 && attempt > 1 => return Ok(()),
             Err(error) => {
                 let refused = matches!(&error, kube::Error::Api(status) if status.code < 500 && status.code != 429);
                 if refused || attempt >= SEND_ATTEMPTS_MAX {
@@ -426,6 +452,16 @@ mod tests {
         let b = created(correlator.observe(record("B", "m", 1)));
         assert_eq!(a.metadata.name.unwrap(), "minimal.3b9aca00");
         assert_eq!(b.metadata.name.unwrap(), "minimal.3b9aca01");
+    }
+
+    #[test]
+    fn an_event_whose_name_is_taken_gets_another_and_keeps_it() {
+        let mut correlator = Correlator::default();
+        let mut first = created(correlator.observe(record("A", "m", 1)));
+        correlator.rename(&mut first);
+        assert_eq!(first.metadata.name.unwrap(), "minimal.3b9acde8");
+        let again = patched(correlator.observe(record("A", "m", 1)));
+        assert_eq!(again.metadata.name.unwrap(), "minimal.3b9acde8");
     }
 
     #[test]

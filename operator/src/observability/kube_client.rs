@@ -1,4 +1,4 @@
-//! The Kubernetes client: kube's own layers over the host's connector, with every request counted, limited in time, and traced.
+//! The Kubernetes client: kube's own layers over the host's connector (and TLS), with every request counted, limited in time, and traced.
 //!
 //! A request made inside a span becomes a client span named as the HTTP semantic conventions say, `{method} {target}`, where the
 //! target is the resource in the spelling of RBAC rules (`PATCH cells/status`); the path's template is in `url.template`. Requests
@@ -29,7 +29,11 @@ use super::{
     registry::Counter,
     span::{SPAN_TARGET, current_span_context, record_error, record_success, set_attribute},
 };
-use crate::host::Connector;
+use crate::{
+    cluster_config::{ClusterConfigError, TokenFile, client_tls, is_secure},
+    host::Host,
+    tls::{TlsError, client::HttpsConnector},
+};
 
 /// How long one request to the API server may take, its body included. Watches only have to answer in this time.
 pub const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -42,26 +46,37 @@ pub(crate) const USER_AGENT: &str = concat!("multigres-operator/", env!("CARGO_P
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The API server wants TLS, which this connector does not speak yet.
-    #[error("the API server {0} is only reachable over TLS, which is not available yet")]
-    Tls(String),
+    /// The way to the API server is not described well.
+    #[error(transparent)]
+    Config(#[from] ClusterConfigError),
+    /// There is no TLS to the API server.
+    #[error("no TLS to the API server: {0}")]
+    Tls(#[from] TlsError),
     /// The configuration's credentials cannot be used.
     #[error("the credentials for the API server cannot be used: {0}")]
     Credentials(#[source] kube::Error),
 }
 
 /// Builds the client. Has to be called inside a runtime.
-pub fn client(config: &kube::Config, connector: Connector, telemetry: &Telemetry) -> Result<kube::Client, ClientError> {
-    if config.cluster_url.scheme_str() == Some("https") {
-        return Err(ClientError::Tls(config.cluster_url.to_string()));
+pub fn client(host: &Host, telemetry: &Telemetry) -> Result<kube::Client, ClientError> {
+    let config = &host.kube_config;
+    let connector = HttpsConnector::new(host.connector.clone(), host.files.clone(), client_tls(config)?);
+    if is_secure(&config.cluster_url) {
+        connector.check()?;
     }
+    let token = match &config.auth_info.token_file {
+        Some(path) => Some(TokenFile::new(path, host.files.clone())?),
+        None => None,
+    };
+    let mut others = config.clone();
+    others.auth_info.token_file = None;
     let http = HyperClient::builder(TokioExecutor::new()).build::<_, Body>(connector);
     let requests = telemetry.metrics().rest_client_requests.clone();
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(ClientError::Credentials)?)
+        .option_layer(others.auth_layer().map_err(ClientError::Credentials)?)
         .layer(config.extra_headers_layer().map_err(ClientError::Credentials)?)
-        .service(ApiService { http, requests });
+        .service(ApiService { http, requests, token });
     Ok(kube::Client::new(service, config.default_namespace.clone()))
 }
 
@@ -70,8 +85,10 @@ type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 /// Sends one request: the innermost service, so that it sees what goes over the wire.
 #[derive(Clone)]
 struct ApiService {
-    http: HyperClient<Connector, Body>,
+    http: HyperClient<HttpsConnector, Body>,
     requests: Counter,
+    /// The token of a service account, if that is who the operator is.
+    token: Option<TokenFile>,
 }
 
 impl tower::Service<Request<Body>> for ApiService {
@@ -94,6 +111,9 @@ impl tower::Service<Request<Body>> for ApiService {
 impl ApiService {
     async fn send(self, mut request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
         request.headers_mut().entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.authorization());
+        }
         let call = ApiCall::of(request.method(), request.uri());
         let traced = Span::current().metadata().is_some_and(|metadata| metadata.target() == SPAN_TARGET);
         if call.watch || !traced {

@@ -1,9 +1,10 @@
 //! Our operator as a process of the world: the library that the binary runs, with the world as its surroundings.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use futures::future::BoxFuture;
 use multigres_operator::{
+    cluster_config::in_cluster,
     config::{Config, Invocation, USAGE, VERSION},
     host::{self, BoxedIo, BoxedListener, Connector},
 };
@@ -14,11 +15,9 @@ use sim_world::process::Context;
 /// The repository of the operator's image in `deploy/operator`.
 pub const IMAGE: &str = "multigres/multigres-operator";
 
-/// Where the API server is, seen from a pod.
-const API_SERVER: &str = "http://kubernetes.default.svc:443";
-
-/// The token of its service account, as every container finds it.
-const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+/// Where every container finds the API server, unless its environment says otherwise: by its name, over TLS.
+const API_SERVER: [(&str, &str); 2] =
+    [("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc"), ("KUBERNETES_SERVICE_PORT", "6443")];
 
 /// The exit code of an operator that gives up.
 const EXIT_FAILURE: i32 = 1;
@@ -46,15 +45,12 @@ pub async fn run(context: Context) -> Exit {
 }
 
 async fn run_until(context: Context, shutdown: host::Shutdown) -> Result<(), (i32, String)> {
-    let url = API_SERVER.parse().map_err(|error| (EXIT_FAILURE, format!("{API_SERVER}: {error}")))?;
-    let mut config = kube::Config::new(url);
     // As in a cluster: the operator speaks for its service account, and may what `deploy/operator` grants it.
-    if let Some(token) = context.files.read(TOKEN) {
-        let token = serde_json::json!({"token": String::from_utf8_lossy(&token)});
-        config.auth_info =
-            serde_json::from_value(token).map_err(|error| (EXIT_FAILURE, format!("{TOKEN}: {error}")))?;
-    }
-    let host = surroundings(&context, config, shutdown);
+    let files = WorldFiles(context.files.clone());
+    let mut env: BTreeMap<String, String> = API_SERVER.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    env.extend(context.env.iter().cloned());
+    let config = in_cluster(&files, &env).map_err(|error| (EXIT_FAILURE, error.to_string()))?;
+    let host = surroundings(&context, env, config, shutdown);
     match Config::parse(&host.args, &host.env).map_err(|error| (i32::from(error.exit_code()), error.to_string()))? {
         Invocation::Run(config) => {
             multigres_operator::run(host, *config).await.map_err(|error| (EXIT_FAILURE, error.to_string()))
@@ -64,7 +60,12 @@ async fn run_until(context: Context, shutdown: host::Shutdown) -> Result<(), (i3
     }
 }
 
-fn surroundings(context: &Context, kube_config: kube::Config, shutdown: host::Shutdown) -> host::Host {
+fn surroundings(
+    context: &Context,
+    env: BTreeMap<String, String>,
+    kube_config: kube::Config,
+    shutdown: host::Shutdown,
+) -> host::Host {
     let (out, inbound) = (context.host.clone(), context.host.clone());
     let connect = move |uri: http::Uri| -> BoxFuture<'static, io::Result<BoxedIo>> {
         let out = out.clone();
@@ -83,7 +84,7 @@ fn surroundings(context: &Context, kube_config: kube::Config, shutdown: host::Sh
         kube_config,
         connector: Connector::new(connect),
         listen: Arc::new(listen),
-        env: context.env.iter().cloned().collect(),
+        env,
         args: context.args.clone(),
         files: Arc::new(WorldFiles(context.files.clone())),
         shutdown,

@@ -90,7 +90,9 @@ impl Cluster {
         }
         let target = NameTarget::Service {
             ip: API_SERVICE_ADDRESS,
-            ports: vec![ServicePort { port: API_PORT, endpoints: vec![(API_ADDRESS, API_PORT)] }],
+            ports: [API_PORT, API_TLS_PORT]
+                .map(|port| ServicePort { port, endpoints: vec![(API_ADDRESS, port)] })
+                .into(),
         };
         for name in
             ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
