@@ -86,19 +86,29 @@ fn the_operators_metrics_are_good_metrics() {
     assert_eq!(text.lines().filter(|line| !line.trim().is_empty()).count(), NAMES_THAT_MUST_BE.len(), "{text}");
 }
 
+/// Scenarios in which alerts are pending or fire, with one that is among them.
+const ALERTING: [(&str, &str); 3] = [
+    ("scenarios/topology/etcd-unavailable.yaml", "MultigresClusterDegraded"),
+    ("scenarios/alerts/shard-pool-degraded-fires.yaml", "MultigresShardPoolDegraded"),
+    ("scenarios/alerts/short-etcd-outage-does-not-page.yaml", "MultigresClusterDegraded"),
+];
+
 #[test]
-fn the_outage_has_the_same_pending_and_firing_alerts() {
-    let Some(mut promtool) = promtool_command() else { return };
-    let outcome = recorded("scenarios/topology/etcd-unavailable.yaml");
-    let folder = folder("promtool-test-rules");
-    let files = promtool::unit_test(&outcome.recording.unwrap()).unwrap();
-    let test = &files.iter().find(|(name, _)| name == promtool::TEST_FILE).unwrap().1;
-    assert!(test.contains("alertname: MultigresClusterDegraded") && test.contains("exp_labels"), "something fires");
-    for (name, text) in &files {
-        fs::write(folder.join(name), text).unwrap();
+fn scenarios_have_the_same_pending_and_firing_alerts() {
+    for (scenario, alert) in ALERTING {
+        let Some(mut promtool) = promtool_command() else { return };
+        let outcome = recorded(scenario);
+        let name = scenario.rsplit_once('/').map_or(scenario, |(_, name)| name);
+        let folder = folder(&format!("promtool-test-rules-{name}"));
+        let files = promtool::unit_test(&outcome.recording.unwrap()).unwrap();
+        let test = &files.iter().find(|(name, _)| name == promtool::TEST_FILE).unwrap().1;
+        assert!(test.contains(alert), "{scenario}: no {alert} in what is compared");
+        for (name, text) in &files {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let output = promtool.args(["test", "rules"]).arg(folder.join(promtool::TEST_FILE)).output().unwrap();
+        assert!(output.status.success(), "{scenario}: {}", said(&output));
     }
-    let output = promtool.args(["test", "rules"]).arg(folder.join(promtool::TEST_FILE)).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
 }
 
 /// Our alerts' unit tests with one expectation wrong at a time.

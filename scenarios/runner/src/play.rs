@@ -77,7 +77,7 @@ pub(crate) async fn play(loaded: &Loaded, record: bool) -> Result<Played, PlayEr
     }
     let recording = if record {
         let metrics = backends.operator_metrics().await;
-        Some(Recording::take(&backends, zero, scenario.duration.value, metrics).await?)
+        Some(Recording::take(&backends, zero, scenario.duration.value, metrics, player.world.prometheus()).await?)
     } else {
         None
     };

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use scenario_expectations::{Backends, backends::Result};
+use scenario_expectations::{Backends, RunClock, backends::Result};
 use serde_json::Value;
 use sim_clock::Timestamp;
+use sim_prometheus::{export, server::Prometheus};
 
 /// The labels of a series.
 pub type Labels = BTreeMap<String, String>;
@@ -16,6 +17,12 @@ pub struct Recording {
     pub rules: Value,
     /// Series with their samples: milliseconds since the Unix epoch and value. Staleness shows as a gap.
     pub series: Vec<(Labels, Vec<(i64, f64)>)>,
+    /// The same bit by bit as they are stored, stale markers included.
+    pub stored: Vec<(Labels, Vec<(i64, f64)>)>,
+    /// The scrape targets as `/api/v1/targets` shows them.
+    pub targets: Value,
+    /// Where on the clock the scenario lay.
+    pub clock: Option<RunClock>,
     /// The ids of all traces that Tempo holds, sorted.
     pub trace_ids: Vec<String>,
     /// The operator's `/metrics` at the end, in the text format; empty where no operator runs.
@@ -32,6 +39,7 @@ impl Recording {
         zero: Timestamp,
         end: Duration,
         operator_metrics: String,
+        prometheus: Option<Prometheus>,
     ) -> Result<Self> {
         let end_ms = zero.as_millis() + end.as_millis() as i64;
         let query = format!("{{__name__=~\".+\"}}[{}s]", end.as_secs().max(1));
@@ -50,8 +58,16 @@ impl Recording {
         let ids = found["traces"].as_array().into_iter().flatten().filter_map(|trace| trace["traceID"].as_str());
         let mut trace_ids: Vec<String> = ids.map(ToOwned::to_owned).collect();
         trace_ids.sort();
+        let stored =
+            prometheus.map(|prometheus| prometheus.with_store(|store| export::floats(store, i64::MIN + 1, i64::MAX)));
+        let stored = stored.unwrap_or_default().into_iter().map(|(labels, samples)| {
+            (labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), samples)
+        });
         Ok(Self {
             series: series.collect(),
+            stored: stored.collect(),
+            targets: backends.prom_get("/api/v1/targets").await?,
+            clock: Some(RunClock { zero_ns: zero.as_nanos(), end }),
             rules: backends.prom_get("/api/v1/rules").await?,
             trace_ids,
             operator_metrics,

@@ -1,4 +1,4 @@
-//! The store as OpenMetrics text with timestamps, for `promtool tsdb create-blocks-from openmetrics`.
+//! The store as OpenMetrics text with timestamps, for `promtool tsdb create-blocks-from openmetrics`, and as samples.
 
 use crate::store::Store;
 use sim_wire::{METRIC_NAME, format_float};
@@ -33,6 +33,16 @@ pub fn open_metrics(store: &Store, start_ms: i64, end_ms: i64) -> String {
     text + "# EOF\n"
 }
 
+/// The floats in `[start_ms, end_ms]`, series by series, bit by bit: milliseconds and value, stale markers included, native
+/// histograms left out.
+pub fn floats(store: &Store, start_ms: i64, end_ms: i64) -> Vec<(sim_wire::Labels, Vec<(i64, f64)>)> {
+    let series = store.all().into_iter().map(|series| {
+        let points = series.between(start_ms.saturating_sub(1), end_ms).iter();
+        (series.labels.clone(), points.filter_map(|point| Some((point.t_ms, point.value.as_float()?))).collect())
+    });
+    series.filter(|(_, samples): &(_, Vec<_>)| !samples.is_empty()).collect()
+}
+
 fn head_of(name: &str, labels: &sim_wire::Labels) -> String {
     let escape = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let pairs: Vec<String> = labels
@@ -61,5 +71,7 @@ mod tests {
         let read: Vec<_> = page.samples.iter().map(|sample| (sample.timestamp_ms, sample.value)).collect();
         assert_eq!(read, [(Some(0), 1.0), (Some(1001), f64::INFINITY)]);
         assert_eq!(page.samples[0].labels, labels);
+        let floats = floats(&store, 0, 2000);
+        assert!(floats.len() == 1 && floats[0].1[2].1.to_bits() == STALE_NAN.to_bits(), "{floats:?}");
     }
 }

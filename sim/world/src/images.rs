@@ -1,8 +1,12 @@
 //! The programs of the stack and of the data plane, by image.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use sim_kube::Exit;
+use sim_prometheus::server::Prometheus;
 
 use crate::process::{Context, Images};
 
@@ -19,9 +23,24 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// The exit code of a process that gives up.
 const EXIT_FAILURE: i32 = 1;
 
+/// The Prometheus servers that a world started, the newest last, for whoever keeps what a run recorded.
+#[derive(Clone, Default)]
+pub struct PrometheusServers(Arc<Mutex<Vec<Prometheus>>>);
+
+impl PrometheusServers {
+    fn started(&self, prometheus: Prometheus) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(prometheus);
+    }
+
+    /// The one that was started last.
+    pub fn newest(&self) -> Option<Prometheus> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+}
+
 /// The images that a world knows by itself. The operator's is added by whoever brings an operator.
-pub fn known(etcd: &sim_etcd::Registry) -> Images {
-    let etcd = etcd.clone();
+pub fn known(etcd: &sim_etcd::Registry, servers: &PrometheusServers) -> Images {
+    let (etcd, servers) = (etcd.clone(), servers.clone());
     Images::default()
         .with("etcd", move |context| run_etcd(etcd.clone(), context))
         .with("multigres/multigres", run_dataplane)
@@ -29,7 +48,7 @@ pub fn known(etcd: &sim_etcd::Registry) -> Images {
         .with("multigres/multiadmin-web", run_dataplane)
         .with("opentelemetry-collector-contrib", run_collector)
         .with("grafana/tempo", run_tempo)
-        .with("prometheus/prometheus", run_prometheus)
+        .with("prometheus/prometheus", move |context| run_prometheus(servers.clone(), context))
         .with("prometheus-operator/prometheus-operator", run_prometheus_operator)
 }
 
@@ -156,7 +175,7 @@ async fn ended<E: std::fmt::Display>(server: impl Future<Output = Result<(), E>>
     }
 }
 
-async fn run_prometheus(context: Context) -> Exit {
+async fn run_prometheus(servers: PrometheusServers, context: Context) -> Exit {
     let defaults = sim_prometheus::server::Options::default();
     let retention = match flag(&context, "storage.tsdb.retention.time").map(sim_wire::duration::parse) {
         None => defaults.retention,
@@ -175,7 +194,8 @@ async fn run_prometheus(context: Context) -> Exit {
         revision: context.files.watch(),
     };
     let (told, shutdown) = sim_clock::watch::channel(false);
-    let prometheus = sim_prometheus::server::Prometheus::new();
+    let prometheus = Prometheus::new();
+    servers.started(prometheus.clone());
     let server = ended(sim_prometheus::server::run(context.host.clone(), prometheus, options, files, shutdown));
     let mut stop = context.stop.clone();
     let asked = async {

@@ -94,7 +94,8 @@ impl WorldBuilder {
     pub async fn start(self) -> Result<World, WorldError> {
         let network = Network::new();
         let (logs, etcd) = (LogStore::default(), sim_etcd::Registry::default());
-        let mut known = images::known(&etcd);
+        let prometheus = images::PrometheusServers::default();
+        let mut known = images::known(&etcd, &prometheus);
         for (repository, process) in self.with {
             known = known.with(&repository, move |context| process.run(context));
         }
@@ -102,7 +103,7 @@ impl WorldBuilder {
         let cluster = Cluster::start(&network, runtime, KubeOptions { access: self.access, ..KubeOptions::default() })?;
         audit::begin(cluster.api(), &logs);
         let observer = network.host(faults::OBSERVER);
-        let world = World { network, cluster, logs, observer, faults: BTreeMap::new() };
+        let world = World { network, cluster, logs, observer, prometheus, faults: BTreeMap::new() };
         for object in in_order(self.manifests) {
             world.apply(&object)?;
         }
@@ -126,6 +127,7 @@ pub struct World {
     cluster: Cluster,
     logs: LogStore,
     observer: Host,
+    prometheus: images::PrometheusServers,
     faults: BTreeMap<String, Healer>,
 }
 
@@ -153,6 +155,11 @@ impl World {
     /// The host from which whoever watches the world asks its questions; no fault by name befalls it.
     pub fn observer(&self) -> &Host {
         &self.observer
+    }
+
+    /// The Prometheus that was started last, with what it stored; `None` where none runs.
+    pub fn prometheus(&self) -> Option<sim_prometheus::server::Prometheus> {
+        self.prometheus.newest()
     }
 
     /// Applies an object as `kubectl apply --server-side` would.
