@@ -16,6 +16,7 @@ use std::{io, sync::Arc};
 use rustls::{
     RootCertStore,
     crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 use crate::host::Files;
