@@ -2,6 +2,7 @@
 
 use crate::histogram::Histogram;
 use crate::promql::{self, Annotations, EvalError, ParseError, QueryValue, Series, VectorSample};
+use crate::remote::receive;
 use crate::rules::{Alert, AlertState, Group, Health, Rule};
 use crate::server::State;
 use crate::store::Value;
@@ -145,7 +146,7 @@ fn parse_duration_ms(text: &str) -> Result<i64, String> {
 }
 
 /// Answers one request.
-pub(crate) fn answer(state: &State, request: &Request<Bytes>, now: Timestamp) -> Response<Bytes> {
+pub(crate) fn answer(state: &mut State, request: &Request<Bytes>, now: Timestamp) -> Response<Bytes> {
     let path = request.uri().path();
     let text = |status: StatusCode, body: &str| respond(status, "text/plain; charset=utf-8", body.to_owned());
     match path {
@@ -156,6 +157,15 @@ pub(crate) fn answer(state: &State, request: &Request<Bytes>, now: Timestamp) ->
     let Some(endpoint) = path.strip_prefix("/api/v1/") else {
         return text(StatusCode::NOT_FOUND, "404 page not found\n");
     };
+    if endpoint == "write" && request.method() == Method::POST {
+        if !state.options.remote_write_receiver {
+            let message = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver";
+            return receive::refuse(StatusCode::NOT_FOUND, message);
+        }
+        let window = state.write_window(now.as_millis());
+        return receive::answer(&mut state.store, window, request);
+    }
+    let state = &*state;
     if request.method() != Method::GET && request.method() != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
     }

@@ -30,6 +30,41 @@ pub struct Config {
     pub scrape_configs: Vec<ScrapeConfig>,
     /// Globs of rule files.
     pub rule_files: Vec<String>,
+    /// What the store takes.
+    pub storage: Storage,
+}
+
+/// The section `storage`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Samples.
+    pub tsdb: Tsdb,
+    /// Exemplars.
+    pub exemplars: Exemplars,
+}
+
+/// `storage.tsdb`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tsdb {
+    /// How far behind the newest sample one may come.
+    #[serde(deserialize_with = "yaml_duration")]
+    pub out_of_order_time_window: Duration,
+}
+
+/// `storage.exemplars`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exemplars {
+    /// How many are kept; none for 0.
+    pub max_exemplars: usize,
+}
+
+impl Default for Exemplars {
+    fn default() -> Self {
+        Self { max_exemplars: crate::store::EXEMPLARS_MAX }
+    }
 }
 
 /// The section `global`.

@@ -7,6 +7,7 @@
 //! | [`promql`] | parser, printer and evaluator | engine |
 //! | [`config`], [`relabel`] | `prometheus.yaml` | engine |
 //! | [`scrape`] | from a page to samples, report samples and stale markers | engine |
+//! | [`remote`] | remote write: messages, receiver | engine |
 //! | [`rules`], [`template`] | recording and alerting rules, annotations | engine |
 //! | [`export`] | the store as OpenMetrics text | engine |
 //! | [`unit_test`] | unit tests of rules in promtool's format | engine |
@@ -37,6 +38,7 @@ pub mod histogram;
 pub mod promql;
 pub mod promqltest;
 pub mod relabel;
+pub mod remote;
 pub mod rules;
 pub mod scrape;
 pub mod server;

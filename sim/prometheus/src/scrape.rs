@@ -218,7 +218,8 @@ pub fn ingest(
             }
             for (id, exemplar) in batch.exemplars {
                 let series = store.get(id).labels.clone();
-                store.append_exemplar(&series, exemplar);
+                // One that is late, repeated or too long is left out.
+                let _ = store.append_exemplar(&series, exemplar);
             }
             for (name, family) in batch.metadata {
                 if memory.metadata.get(&name) != Some(&family) {

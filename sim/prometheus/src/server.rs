@@ -4,6 +4,7 @@ use crate::Error;
 use crate::api;
 use crate::config::{self, Config};
 use crate::promql::EvalOptions;
+use crate::remote::receive;
 use crate::rules::{Group, parse_rules};
 use crate::scrape::{self, Memory, Outcome, Settings, Summary, Target};
 use crate::store::Store;
@@ -52,6 +53,8 @@ pub struct Options {
     pub port: u16,
     /// `--storage.tsdb.retention.time`
     pub retention: Duration,
+    /// `--web.enable-remote-write-receiver`
+    pub remote_write_receiver: bool,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             config_file: "/etc/prometheus/config/prometheus.yaml".to_owned(),
             port: 9090,
             retention: Duration::from_secs(15 * 24 * 3600),
+            remote_write_receiver: false,
         }
     }
 }
@@ -84,12 +88,22 @@ pub(crate) struct State {
     pub targets: BTreeMap<String, TargetStatus>,
     pub groups: BTreeMap<String, Group>,
     pub reload_error: Option<String>,
+    pub options: Options,
 }
 
 impl State {
     pub fn eval_options(&self) -> EvalOptions {
         let step = i64::try_from(self.config.global.evaluation_interval.as_millis()).unwrap_or(i64::MAX);
         EvalOptions { default_step_ms: step, ..EvalOptions::default() }
+    }
+
+    /// What remote write may bring at this time.
+    pub fn write_window(&self, now_ms: i64) -> receive::Window {
+        let window = self.config.storage.tsdb.out_of_order_time_window.as_millis();
+        receive::Window {
+            latest_ms: now_ms.saturating_add(receive::AHEAD_MS_MAX),
+            out_of_order_ms: i64::try_from(window).unwrap_or(i64::MAX),
+        }
     }
 }
 
@@ -115,7 +129,7 @@ impl Prometheus {
 
     /// Answers a request of the HTTP API as the server would, without the network.
     pub fn answer(&self, request: &http::Request<Bytes>, now: sim_clock::Timestamp) -> http::Response<Bytes> {
-        api::answer(&self.state(), request, now)
+        api::answer(&mut self.state(), request, now)
     }
 
     /// Why the last reload was refused, if it was.
@@ -159,6 +173,7 @@ pub async fn run(
     let client = Client::new(host.clone());
     let mut tasks = Tasks::default();
     files.revision.mark_unchanged();
+    prometheus.state().options = options.clone();
     reload(&prometheus, &options, &files, &client, &mut tasks)?;
     let listener =
         host.listen(options.port).map_err(|error| Error::Listen { port: options.port, message: error.to_string() })?;
@@ -233,6 +248,7 @@ fn reload(
     state.config_text = text;
     apply_targets(prometheus, state, &config, client, tasks, now_ms);
     apply_groups(prometheus, state, groups, tasks, now_ms);
+    state.store.set_exemplars_max(config.storage.exemplars.max_exemplars);
     state.config = config;
     Ok(())
 }

@@ -1,9 +1,13 @@
 //! The time-series store: append, select by matchers, staleness, exemplars, metadata, retention.
 //!
 //! Each series is a sorted list of points; an inverted index from label to series answers selectors. What is out of order is
-//! rejected and counted, as a head block without an out-of-order window does.
+//! rejected and counted, unless an [`Appender`] with an out-of-order window brings it.
 
-use crate::histogram::{CounterReset, Histogram};
+mod append;
+
+pub use append::Appender;
+
+use crate::histogram::{CounterReset, Histogram, go_g};
 use sim_wire::exposition::{Exemplar, Family};
 use sim_wire::{Labels, MatchOp, Matcher, is_stale};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -14,6 +18,8 @@ use std::time::Duration;
 pub const SERIES_MAX: usize = 1_000_000;
 /// Most exemplars that a store holds; the oldest go first (Prometheus's default for `max_exemplars`).
 pub const EXEMPLARS_MAX: usize = 100_000;
+/// Most characters of an exemplar's label names and values together (OpenMetrics).
+pub const EXEMPLAR_LABEL_CHARS_MAX: usize = 128;
 
 /// The value of a sample.
 #[derive(Debug, Clone)]
@@ -122,14 +128,45 @@ pub struct StoredExemplar {
 }
 
 /// Why a sample was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AppendError {
     /// Older than the newest sample of its series.
     #[error("out of order sample")]
     OutOfOrder,
     /// Another value at the same time.
+    #[error("duplicate sample for timestamp {t_ms}; overrides not allowed: existing {existing}, new value {}", go_g(*new))]
+    Duplicate {
+        /// The time in milliseconds.
+        t_ms: i64,
+        /// What is there, in words.
+        existing: String,
+        /// What was to replace it.
+        new: f64,
+    },
+    /// A histogram where another one is.
     #[error("duplicate sample for timestamp")]
-    Duplicate,
+    DuplicateHistogram,
+    /// Before the time that the store still takes samples for.
+    #[error("out of bounds")]
+    OutOfBounds,
+    /// Later than a sample may be.
+    #[error("out of bounds: timestamp is too far in the future")]
+    TooFarAhead,
+    /// Older than the out-of-order window.
+    #[error("too old sample")]
+    TooOld,
+    /// An exemplar older than the newest of its series.
+    #[error("out of order exemplar")]
+    OutOfOrderExemplar,
+    /// An exemplar that is there already.
+    #[error("duplicate exemplar")]
+    DuplicateExemplar,
+    /// An exemplar with more than 128 characters of labels.
+    #[error("label length for exemplar exceeds maximum of {EXEMPLAR_LABEL_CHARS_MAX} UTF-8 characters")]
+    ExemplarLabels,
+    /// No label at all.
+    #[error("empty labelset: invalid sample")]
+    NoLabels,
     /// The store is full.
     #[error("more than {SERIES_MAX} series")]
     TooManySeries,
@@ -142,6 +179,12 @@ pub struct Rejections {
     pub out_of_order: u64,
     /// Samples with another value at the same time.
     pub duplicate: u64,
+    /// Samples before what the store still takes.
+    pub out_of_bounds: u64,
+    /// Samples before the out-of-order window.
+    pub too_old: u64,
+    /// Series of remote write without a name, or with a label twice.
+    pub invalid_labels: u64,
 }
 
 /// The store.
@@ -166,6 +209,9 @@ pub struct Store {
     newest_exemplars: HashMap<Labels, Exemplar>,
     metadata: BTreeMap<String, Family>,
     rejections: Rejections,
+    // The newest time of any sample.
+    newest_ms: Option<i64>,
+    exemplars_max: Option<usize>,
 }
 
 impl Store {
@@ -224,9 +270,10 @@ impl Store {
                     return Ok(());
                 }
                 self.rejections.duplicate += 1;
-                return Err(AppendError::Duplicate);
+                return Err(duplicate(&point, last));
             }
         }
+        self.newest_ms = self.newest_ms.max(Some(point.t_ms));
         let reset = match &point.value {
             Value::Histogram(histogram) => Some(reset_before(histogram, points.last())),
             Value::Float(_) => None,
@@ -284,20 +331,45 @@ impl Store {
             .collect()
     }
 
-    /// Remembers exemplars; a repeated one is dropped, as is one older than the newest of its series.
-    pub fn append_exemplar(&mut self, series: &Labels, exemplar: Exemplar) {
-        if let Some(newest) = self.newest_exemplars.get(series) {
-            let older = exemplar.timestamp_ms < newest.timestamp_ms;
-            let same = exemplar.labels == newest.labels && exemplar.value == newest.value;
-            if older || same {
-                return;
-            }
-        }
+    /// Remembers an exemplar.
+    ///
+    /// # Errors
+    /// For a repeated one, one older than the newest of its series, and one whose labels are too long; it is left out.
+    pub fn append_exemplar(&mut self, series: &Labels, exemplar: Exemplar) -> Result<(), AppendError> {
+        self.check_exemplar(series, &exemplar)?;
         self.newest_exemplars.insert(series.clone(), exemplar.clone());
-        if self.exemplars.len() >= EXEMPLARS_MAX {
+        let most = self.exemplars_max.unwrap_or(EXEMPLARS_MAX);
+        if most == 0 {
+            return Ok(());
+        }
+        while self.exemplars.len() >= most {
             self.exemplars.pop_front();
         }
         self.exemplars.push_back(StoredExemplar { series: series.clone(), exemplar });
+        Ok(())
+    }
+
+    fn check_exemplar(&self, series: &Labels, exemplar: &Exemplar) -> Result<(), AppendError> {
+        let characters: usize = exemplar.labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
+        if characters > EXEMPLAR_LABEL_CHARS_MAX {
+            return Err(AppendError::ExemplarLabels);
+        }
+        let Some(newest) = self.newest_exemplars.get(series) else { return Ok(()) };
+        if exemplar.labels == newest.labels && exemplar.value == newest.value {
+            return Err(AppendError::DuplicateExemplar);
+        }
+        if exemplar.timestamp_ms < newest.timestamp_ms {
+            return Err(AppendError::OutOfOrderExemplar);
+        }
+        Ok(())
+    }
+
+    /// Keeps at most this many exemplars, [`EXEMPLARS_MAX`] unless told.
+    pub fn set_exemplars_max(&mut self, most: usize) {
+        self.exemplars_max = Some(most);
+        while self.exemplars.len() > most {
+            self.exemplars.pop_front();
+        }
     }
 
     /// Exemplars of the series that one of the lists accepts, in `[start_ms, end_ms]`, grouped by series.
@@ -350,6 +422,18 @@ impl Store {
     }
 }
 
+fn duplicate(point: &Point, last: &Point) -> AppendError {
+    match (&point.value, &last.value) {
+        (Value::Float(new), Value::Float(existing)) => {
+            AppendError::Duplicate { t_ms: point.t_ms, existing: go_g(*existing), new: *new }
+        }
+        (Value::Float(new), Value::Histogram(_)) => {
+            AppendError::Duplicate { t_ms: point.t_ms, existing: "is a histogram".to_owned(), new: *new }
+        }
+        (Value::Histogram(_), _) => AppendError::DuplicateHistogram,
+    }
+}
+
 /// What the store says of a reset before a histogram: it sees both, once, so that queries need not look again.
 fn reset_before(histogram: &Histogram, last: Option<&Point>) -> CounterReset {
     match (histogram.reset, last.map(|last| &last.value)) {
@@ -382,9 +466,10 @@ mod tests {
         let up = labels("up", "a");
         store.append(&up, Point::float(10, 1.0)).unwrap();
         store.append(&up, Point::float(10, 1.0)).unwrap();
-        assert_eq!(store.append(&up, Point::float(10, 2.0)), Err(AppendError::Duplicate));
+        let duplicate = store.append(&up, Point::float(10, 2.0)).unwrap_err().to_string();
+        assert_eq!(duplicate, "duplicate sample for timestamp 10; overrides not allowed: existing 1, new value 2");
         assert_eq!(store.append(&up, Point::float(9, 1.0)), Err(AppendError::OutOfOrder));
-        assert_eq!(store.rejections(), Rejections { out_of_order: 1, duplicate: 1 });
+        assert_eq!(store.rejections(), Rejections { out_of_order: 1, duplicate: 1, ..Rejections::default() });
         assert_eq!(store.select(&[])[0].points().len(), 1);
     }
 
@@ -402,8 +487,9 @@ mod tests {
     fn an_exemplar_is_kept_once() {
         let mut store = Store::new();
         let exemplar = Exemplar { labels: Labels::from_pairs([("trace_id", "1")]), value: 1.0, timestamp_ms: Some(5) };
-        store.append_exemplar(&labels("a", "x"), exemplar.clone());
-        store.append_exemplar(&labels("a", "x"), exemplar);
+        store.append_exemplar(&labels("a", "x"), exemplar.clone()).unwrap();
+        let again = store.append_exemplar(&labels("a", "x"), exemplar);
+        assert_eq!(again, Err(AppendError::DuplicateExemplar));
         let found = store.exemplars(&[vec![Matcher::equal("job", "x")]], 0, 10);
         assert_eq!(found[&labels("a", "x")].len(), 1);
         assert!(store.exemplars(&[vec![Matcher::equal("job", "x")]], 6, 10).is_empty());

@@ -167,6 +167,14 @@ async fn run_tempo(context: Context) -> Exit {
     until_stopped(context, ended(sim_tempo::run(host, config))).await
 }
 
+/// Whether a switch such as `--web.enable-lifecycle` is there, and not `=false`.
+fn switch(context: &Context, name: &str) -> bool {
+    let given = |arg: &String| {
+        arg.trim_start_matches('-').strip_prefix(name).filter(|_| arg.starts_with('-')).map(str::to_owned)
+    };
+    context.command.iter().chain(&context.args).filter_map(given).any(|rest| rest.is_empty() || rest == "=true")
+}
+
 /// What a server that should have gone on says when it ends.
 async fn ended<E: std::fmt::Display>(server: impl Future<Output = Result<(), E>>) -> String {
     match server.await {
@@ -185,6 +193,7 @@ async fn run_prometheus(servers: PrometheusServers, context: Context) -> Exit {
     let options = sim_prometheus::server::Options {
         config_file: flag(&context, "config.file").unwrap_or(PROMETHEUS_CONFIG).to_owned(),
         retention,
+        remote_write_receiver: switch(&context, "web.enable-remote-write-receiver"),
         ..defaults
     };
     let (read, list) = (context.files.clone(), context.files.clone());

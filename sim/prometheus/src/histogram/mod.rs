@@ -11,6 +11,7 @@ mod text;
 
 pub use arithmetic::Incompatible;
 pub use quantile::Remark;
+pub(crate) use text::go_g;
 pub use text::{parse_notation, progression};
 
 /// The schema of histograms with bounds of their own.

@@ -8,7 +8,7 @@ use std::fmt;
 const BUCKETS_MAX: usize = 100_000;
 
 /// A float as Go's `%g` prints it: with an exponent below 1e-4 and from 1e6 on.
-fn go_g(value: f64) -> String {
+pub(crate) fn go_g(value: f64) -> String {
     if !value.is_finite() || value == 0.0 {
         return sim_wire::format_float(value);
     }
