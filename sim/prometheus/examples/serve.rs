@@ -1,6 +1,7 @@
-//! A Prometheus on loopback, for real clients: `serve ADDRESS CONFIG-FILE [RULE-FILE…]`.
+//! A Prometheus on loopback, for real clients: `serve [--experimental] ADDRESS CONFIG-FILE [RULE-FILE…]`.
 //!
-//! The files are read once; remote write and OTLP are on. Ends when its standard input does.
+//! The files are read once; remote write is on, and so are the experimental functions after `--experimental`. Ends when its
+//! standard input does.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -10,7 +11,8 @@ use sim_net::Network;
 use sim_prometheus::server::{Files, Options, Prometheus, run};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (flags, args): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    let experimental = flags.iter().any(|flag| flag == "--experimental");
     let [address, config_file, ..] = args.as_slice() else {
         return Err("usage: serve ADDRESS CONFIG-FILE [RULE-FILE...]".into());
     };
@@ -23,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         config_file: config_file.clone(),
         retention: std::time::Duration::from_secs(100 * 365 * 24 * 3600),
         remote_write_receiver: true,
+        experimental_functions: experimental,
         ..Options::default()
     };
     let world = sim_loopback::start(

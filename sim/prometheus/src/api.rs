@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 
 /// Most steps of a range query.
 const STEPS_MAX: i64 = 11_000;
+/// Most warnings, and most remarks, of an answer.
+const ANNOTATIONS_MAX: usize = 10;
 /// Largest time or duration in milliseconds; far from where arithmetic overflows.
 const TIME_MS_MAX: f64 = 9e15;
 
@@ -173,7 +175,7 @@ pub(crate) fn answer(state: &mut State, request: &Request<Bytes>, now: Timestamp
     let outcome = match endpoint {
         "query" => query(state, &params, now),
         "query_range" => query_range(state, &params),
-        "format_query" => parse_query(&params).and_then(|(_, expr)| plain(Json::String(expr.to_string()))),
+        "format_query" => parse_query(state, &params).and_then(|(_, expr)| plain(Json::String(expr.to_string()))),
         "series" => series(state, &params),
         "labels" => label_names(state, &params),
         "rules" => plain(rules(state, &params)),
@@ -193,11 +195,15 @@ pub(crate) fn answer(state: &mut State, request: &Request<Bytes>, now: Timestamp
     let (status, body) = match outcome {
         Ok((data, notes)) => {
             let mut body = json!({ "status": "success", "data": data });
-            if !notes.warnings.is_empty() {
-                body["warnings"] = json!(notes.warnings);
-            }
-            if !notes.infos.is_empty() {
-                body["infos"] = json!(notes.infos);
+            for (field, kind, list) in [("warnings", "warning", &notes.warnings), ("infos", "info", &notes.infos)] {
+                if !list.is_empty() {
+                    let mut shown: Vec<String> = list.iter().take(ANNOTATIONS_MAX).cloned().collect();
+                    if list.len() > ANNOTATIONS_MAX {
+                        let more = list.len() - ANNOTATIONS_MAX;
+                        shown.push(format!("{more} more {kind} annotations omitted"));
+                    }
+                    body[field] = json!(shown);
+                }
             }
             (StatusCode::OK, body)
         }
@@ -215,15 +221,16 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
     response
 }
 
-fn parse_query(params: &Params) -> Result<(&str, promql::Expr), Failure> {
+fn parse_query<'p>(state: &State, params: &'p Params) -> Result<(&'p str, promql::Expr), Failure> {
     let text = params.get("query").unwrap_or_default();
-    let expr = promql::parse(text).map_err(|error: ParseError| Failure::parameter("query", error))?;
+    let expr = promql::parse_with(text, state.parse_options())
+        .map_err(|error: ParseError| Failure::parameter("query", error))?;
     Ok((text, expr))
 }
 
 fn query(state: &State, params: &Params, now: Timestamp) -> Answer {
     let t_ms = params.time("time", now.as_millis())?;
-    let (text, expr) = parse_query(params)?;
+    let (text, expr) = parse_query(state, params)?;
     let (value, notes) = promql::eval::instant(&state.store, text, &expr, t_ms, state.eval_options())?;
     Ok((query_json(&value), notes))
 }
@@ -250,7 +257,7 @@ fn query_range(state: &State, params: &Params) -> Answer {
         let message = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
         return Err(Failure::bad_data(message));
     }
-    let (text, expr) = parse_query(params)?;
+    let (text, expr) = parse_query(state, params)?;
     if !matches!(expr.value_type(), promql::ValueType::Scalar | promql::ValueType::Vector) {
         let got = expr.value_type().documented();
         return Err(Failure::parameter(
@@ -497,7 +504,7 @@ fn exemplars(state: &State, params: &Params) -> Answer {
     if end < start {
         return Err(Failure::bad_data("end timestamp must not be before start timestamp"));
     }
-    let (_, expr) = parse_query(params)?;
+    let (_, expr) = parse_query(state, params)?;
     let mut lists = Vec::new();
     expr.for_each_selector(&mut |selector| lists.push(selector.matchers.clone()));
     let found = state.store.exemplars(&lists, start, end);

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::api;
 use crate::config::{self, Config};
-use crate::promql::EvalOptions;
+use crate::promql::{EvalOptions, ParseOptions};
 use crate::remote::receive;
 use crate::rules::{Group, parse_rules};
 use crate::scrape::{self, Memory, Outcome, Settings, Summary, Target};
@@ -55,6 +55,10 @@ pub struct Options {
     pub retention: Duration,
     /// `--web.enable-remote-write-receiver`
     pub remote_write_receiver: bool,
+    /// `--enable-feature=promql-experimental-functions`
+    pub experimental_functions: bool,
+    /// `--enable-feature=promql-delayed-name-removal`
+    pub delayed_name_removal: bool,
 }
 
 impl Default for Options {
@@ -64,6 +68,8 @@ impl Default for Options {
             port: 9090,
             retention: Duration::from_secs(15 * 24 * 3600),
             remote_write_receiver: false,
+            experimental_functions: false,
+            delayed_name_removal: false,
         }
     }
 }
@@ -94,7 +100,15 @@ pub(crate) struct State {
 impl State {
     pub fn eval_options(&self) -> EvalOptions {
         let step = i64::try_from(self.config.global.evaluation_interval.as_millis()).unwrap_or(i64::MAX);
-        EvalOptions { default_step_ms: step, ..EvalOptions::default() }
+        EvalOptions {
+            default_step_ms: step,
+            delayed_name_removal: self.options.delayed_name_removal,
+            ..EvalOptions::default()
+        }
+    }
+
+    pub fn parse_options(&self) -> ParseOptions {
+        ParseOptions { experimental: self.options.experimental_functions }
     }
 
     /// What remote write may bring at this time.

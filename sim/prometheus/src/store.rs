@@ -290,12 +290,17 @@ impl Store {
 
     /// The series that all matchers accept, sorted by labels; those without any point are left out.
     pub fn select(&self, matchers: &[Matcher]) -> Vec<&StoredSeries> {
-        let mut found: Vec<&StoredSeries> = match self.candidates(matchers) {
-            Some(ids) => ids.into_iter().map(|id| self.get(id)).filter(|series| accepted(series, matchers)).collect(),
-            None => self.series.iter().filter(|series| accepted(series, matchers)).collect(),
-        };
+        let mut found = self.find(matchers);
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         found
+    }
+
+    /// The same in the order in which the series came to be: the order in which Prometheus's head block hands them out.
+    pub fn find(&self, matchers: &[Matcher]) -> Vec<&StoredSeries> {
+        match self.candidates(matchers) {
+            Some(ids) => ids.into_iter().map(|id| self.get(id)).filter(|series| accepted(series, matchers)).collect(),
+            None => self.series.iter().filter(|series| accepted(series, matchers)).collect(),
+        }
     }
 
     /// The shortest posting list among the matchers that need their label; `None` if no matcher does.
@@ -315,6 +320,12 @@ impl Store {
             if best.as_ref().is_none_or(|best| ids.len() < best.len()) {
                 best = Some(ids);
             }
+        }
+        // Those of several values come value by value.
+        if let Some(ids) = &mut best
+            && !ids.is_sorted()
+        {
+            ids.sort_unstable();
         }
         best
     }

@@ -23,7 +23,7 @@ const DURATION_MS_MAX: u64 = i64::MAX as u64 / 1_000_000;
 /// Reads a duration such as `1h30m`, `15s`, `500ms` or `0`.
 ///
 /// # Errors
-/// [`Error::Duration`] for text outside the grammar, [`Error::DurationRange`] for more than `i64::MAX` nanoseconds.
+/// [`Error::Duration`] for text outside the grammar, [`Error::DurationUnit`] for a unit that there is not, [`Error::DurationRange`] for more than `i64::MAX` nanoseconds.
 ///
 /// ```
 /// assert_eq!(sim_wire::duration::parse("1m30s").unwrap().as_secs(), 90);
@@ -47,9 +47,13 @@ pub fn parse(text: &str) -> Result<Duration, Error> {
             return Err(malformed());
         }
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, tail) = tail.split_at(letters);
-        let index = UNITS.iter().position(|(name, ..)| *name == unit).ok_or_else(malformed)?;
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        if unit.is_empty() {
+            return Err(malformed());
+        }
+        let unknown = || Error::DurationUnit { unit: unit.to_owned(), text: text.to_owned() };
+        let index = UNITS.iter().position(|(name, ..)| *name == unit).ok_or_else(unknown)?;
         if index < next_unit {
             return Err(malformed());
         }

@@ -42,8 +42,16 @@ pub enum Error {
         /// The offending text.
         text: String,
     },
+    /// A part of the text has a unit that there is not.
+    #[error("unknown unit {unit:?} in duration {text:?}")]
+    DurationUnit {
+        /// The unit.
+        unit: String,
+        /// The offending text.
+        text: String,
+    },
     /// The duration is well formed and does not fit.
-    #[error("duration out of range: {text:?}")]
+    #[error("duration out of range")]
     DurationRange {
         /// The offending text.
         text: String,

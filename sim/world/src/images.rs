@@ -175,6 +175,11 @@ fn switch(context: &Context, name: &str) -> bool {
     context.command.iter().chain(&context.args).filter_map(given).any(|rest| rest.is_empty() || rest == "=true")
 }
 
+/// Whether `--enable-feature` names a feature.
+fn feature(context: &Context, name: &str) -> bool {
+    flag(context, "enable-feature").is_some_and(|listed| listed.split(',').any(|one| one == name))
+}
+
 /// What a server that should have gone on says when it ends.
 async fn ended<E: std::fmt::Display>(server: impl Future<Output = Result<(), E>>) -> String {
     match server.await {
@@ -193,6 +198,8 @@ async fn run_prometheus(servers: PrometheusServers, context: Context) -> Exit {
     let options = sim_prometheus::server::Options {
         config_file: flag(&context, "config.file").unwrap_or(PROMETHEUS_CONFIG).to_owned(),
         retention,
+        experimental_functions: feature(&context, "promql-experimental-functions"),
+        delayed_name_removal: feature(&context, "promql-delayed-name-removal"),
         remote_write_receiver: switch(&context, "web.enable-remote-write-receiver"),
         ..defaults
     };

@@ -81,7 +81,19 @@ pub struct Bucket {
     pub count: f64,
 }
 
-/// The upper bound of an exponential bucket.
+/// What the bits of a bound's place between two powers of two stand for, the highest first: 2^(1/4) down to 2^(1/256). The bit
+/// before them, the root of two, halves to 0.7071067811865475 in Prometheus's table of bounds, one unit below the nearest float.
+const FACTORS: [f64; 7] = [
+    1.189_207_115_002_721,
+    1.090_507_732_665_257_7,
+    1.044_273_782_427_413_8,
+    1.021_897_148_654_116_6,
+    1.010_889_286_051_700_5,
+    1.005_429_901_112_802_7,
+    1.002_711_275_050_202_5,
+];
+
+/// The upper bound of an exponential bucket, to the last bit that of Prometheus.
 pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
     // The last regular bucket ends at the largest float; only the one after it is infinite.
     let last = if schema < 0 { 1024 >> -schema } else { 1024 << schema };
@@ -92,8 +104,20 @@ pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
         return power_of_two(i64::from(index) << -schema);
     }
     let width = 1 << schema;
-    let share = f64::from(index.rem_euclid(width)) / f64::from(width);
-    share.exp2() * power_of_two(i64::from(index.div_euclid(width)))
+    let place = index.rem_euclid(width) << (8 - schema);
+    let mut share = if place & 128 == 0 { 0.5 } else { 0.707_106_781_186_547_5 };
+    for (bit, factor) in FACTORS.iter().enumerate() {
+        if place & (64 >> bit) != 0 {
+            share *= factor;
+        }
+    }
+    scaled(share, i64::from(index.div_euclid(width)) + 1)
+}
+
+/// `value` times a power of two, exact unless the result is subnormal, as C's `ldexp`.
+fn scaled(value: f64, exponent: i64) -> f64 {
+    let half = exponent / 2;
+    value * power_of_two(half) * power_of_two(exponent - half)
 }
 
 fn power_of_two(exponent: i64) -> f64 {

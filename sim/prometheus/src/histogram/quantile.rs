@@ -79,8 +79,10 @@ impl Histogram {
         }
         let mut remark = None;
         if self.sum.is_nan() {
-            let rest: f64 = buckets[at + 1..].iter().map(|bucket| bucket.count).sum();
-            if count + rest < self.count {
+            let rest = &buckets[at + 1..];
+            // Prometheus 3.5 interpolates in the last bucket it has looked at, which is not the one of the rank.
+            bucket = rest.last().copied().unwrap_or(bucket);
+            if count + rest.iter().map(|bucket| bucket.count).sum::<f64>() < self.count {
                 remark = Some(Remark::NanSkew);
             }
         }

@@ -1,17 +1,28 @@
 //! Aggregation operators.
 
+mod heap;
+mod ratio;
+
 use super::ast::{AggregateOp, Span};
 use super::eval::{EvalError, Evaluator, Val, VectorSample};
 use super::functions::math::{Sum, mean, quantile};
-use crate::histogram::{Histogram, Incompatible};
+use super::quote::go_quoted;
+use crate::histogram::{Histogram, Incompatible, go_g};
 use crate::store::Value;
 use sim_wire::{Labels, METRIC_NAME, format_float};
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+/// Where an aggregation and its parts stand.
+#[derive(Clone, Copy)]
+pub(super) struct Spans {
+    pub whole: Span,
+    pub inner: Span,
+    pub param: Span,
+}
 
 pub(super) fn aggregate(
     evaluator: &Evaluator<'_>,
-    (span, inner): (Span, Span),
+    spans: Spans,
     op: AggregateOp,
     param: Option<Val>,
     vector: Vec<VectorSample>,
@@ -26,43 +37,82 @@ pub(super) fn aggregate(
         let Some(Val::Str(label)) = &param else { return Err(EvalError("count_values needs a label".to_owned())) };
         return count_values(label, vector, grouping, without);
     }
-    let selects = matches!(op, AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk);
-    let mut count = 0;
-    if selects {
+    if matches!(op, AggregateOp::Quantile | AggregateOp::LimitRatio) {
+        evaluator.note_parameter(op, number, spans.param);
+    }
+    if op.selects() {
+        if op == AggregateOp::LimitRatio && number.is_nan() {
+            return Err(EvalError("Ratio value is NaN".to_owned()));
+        }
         if number.is_nan() {
             return Err(EvalError("Parameter value is NaN".to_owned()));
         }
-        if number >= 9_223_372_036_854_775_807.0 || number <= -9_223_372_036_854_775_808.0 {
-            return Err(EvalError(format!("Scalar value {} overflows int64", format_float(number))));
+        if op != AggregateOp::LimitRatio
+            && (number >= 9_223_372_036_854_775_807.0 || number <= -9_223_372_036_854_775_808.0)
+        {
+            return Err(EvalError(format!("Scalar value {} overflows int64", go_g(number))));
         }
-        count = number.max(0.0) as usize;
-    }
-    if op == AggregateOp::Quantile && !(0.0..=1.0).contains(&number) {
-        evaluator.warn(&format!("quantile value should be between 0 and 1, got {}", format_float(number)), span);
-    }
-    let mut groups: BTreeMap<Labels, Vec<VectorSample>> = BTreeMap::new();
-    for sample in vector {
-        groups.entry(group_of(&sample.labels, grouping, without)).or_default().push(sample);
+        return Ok(choose(evaluator, spans.whole, op, number, vector, grouping, without));
     }
     let mut out = Vec::new();
-    for (labels, mut members) in groups {
-        if selects {
-            if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
-                let all = members.len();
-                members.retain(|sample| sample.value.as_float().is_some());
-                if members.len() < all && count > 0 {
-                    ignored(evaluator, op, span);
-                }
-            }
-            out.extend(select(op, count, members));
-            continue;
-        }
+    for (labels, members) in groups(vector, grouping, without) {
         let t_ms = members[0].t_ms;
-        if let Some(value) = fold(evaluator, inner, op, &members, number) {
+        if let Some(value) = fold(evaluator, spans.inner, op, &members, number) {
             out.push(VectorSample { labels, t_ms, value, drop_name: false });
         }
     }
     Ok(out)
+}
+
+/// The groups in the order in which their first members come.
+fn groups(vector: Vec<VectorSample>, grouping: &[String], without: bool) -> Vec<(Labels, Vec<VectorSample>)> {
+    let mut found: Vec<(Labels, Vec<VectorSample>)> = Vec::new();
+    // Looked up, never walked.
+    let mut places: HashMap<Labels, usize> = HashMap::new();
+    for sample in vector {
+        let labels = group_of(&sample.labels, grouping, without);
+        let place = *places.entry(labels).or_insert_with_key(|labels| {
+            found.push((labels.clone(), Vec::new()));
+            found.len() - 1
+        });
+        found[place].1.push(sample);
+    }
+    found
+}
+
+/// The members that `topk` and its like keep.
+fn choose(
+    evaluator: &Evaluator<'_>,
+    span: Span,
+    op: AggregateOp,
+    number: f64,
+    vector: Vec<VectorSample>,
+    grouping: &[String],
+    without: bool,
+) -> Vec<VectorSample> {
+    let count = number.max(0.0) as usize;
+    if op == AggregateOp::LimitRatio && number == 0.0 || op != AggregateOp::LimitRatio && count == 0 {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    for (_, mut members) in groups(vector, grouping, without) {
+        match op {
+            AggregateOp::Limitk => members.truncate(count),
+            AggregateOp::LimitRatio => {
+                members.retain(|sample| ratio::includes(number.clamp(-1.0, 1.0), &sample.labels));
+            }
+            _ => {
+                let all = members.len();
+                members.retain(|sample| sample.value.as_float().is_some());
+                if members.len() < all {
+                    ignored(evaluator, op, span);
+                }
+                members = heap::best(members, count, op == AggregateOp::Topk);
+            }
+        }
+        out.extend(members);
+    }
+    out
 }
 
 fn group_of(labels: &Labels, grouping: &[String], without: bool) -> Labels {
@@ -150,7 +200,8 @@ fn fold_floats(op: AggregateOp, values: &[f64], param: f64) -> f64 {
         | AggregateOp::Topk
         | AggregateOp::Bottomk
         | AggregateOp::CountValues
-        | AggregateOp::Limitk => f64::NAN,
+        | AggregateOp::Limitk
+        | AggregateOp::LimitRatio => f64::NAN,
     }
 }
 
@@ -169,22 +220,6 @@ fn variance(values: &[f64]) -> f64 {
     squares / values.len() as f64
 }
 
-fn select(op: AggregateOp, count: usize, mut members: Vec<VectorSample>) -> Vec<VectorSample> {
-    // NaN is the last choice of both.
-    let order = |a: f64, b: f64| match (a.is_nan(), b.is_nan()) {
-        (true, true) => Ordering::Equal,
-        (true, false) => Ordering::Greater,
-        (false, true) => Ordering::Less,
-        (false, false) if op == AggregateOp::Topk => b.total_cmp(&a),
-        (false, false) => a.total_cmp(&b),
-    };
-    if op != AggregateOp::Limitk {
-        members.sort_by(|a, b| order(a.value.float(), b.value.float()));
-    }
-    members.truncate(count);
-    members
-}
-
 fn count_values(
     label: &[u8],
     vector: Vec<VectorSample>,
@@ -193,32 +228,26 @@ fn count_values(
 ) -> Result<Vec<VectorSample>, EvalError> {
     let name = std::str::from_utf8(label).ok().filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| EvalError(format!("invalid label name {}", go_quoted(label))))?;
-    let mut counts: BTreeMap<Labels, (i64, f64)> = BTreeMap::new();
+    let mut counts: Vec<VectorSample> = Vec::new();
+    // Looked up, never walked.
+    let mut places: HashMap<Labels, usize> = HashMap::new();
     for sample in vector {
         let text = match &sample.value {
             Value::Float(value) if value.is_finite() => format!("{value}"),
             Value::Float(value) => format_float(*value),
             Value::Histogram(histogram) => histogram.to_string(),
         };
-        // `by` keeps only its own labels; the new one is added afterwards and wins.
-        let labels = group_of(&sample.labels, grouping, without).with(name, &text);
-        counts.entry(labels).or_insert((sample.t_ms, 0.0)).1 += 1.0;
+        // `by` keeps its own labels and the new one; `without` may name the new one, too.
+        let labels = if without {
+            group_of(&sample.labels.with(name, &text), grouping, without)
+        } else {
+            group_of(&sample.labels, grouping, without).with(name, &text)
+        };
+        let place = *places.entry(labels).or_insert_with_key(|labels| {
+            counts.push(VectorSample::float(labels.clone(), sample.t_ms, 0.0));
+            counts.len() - 1
+        });
+        counts[place].value = Value::Float(counts[place].value.float() + 1.0);
     }
-    Ok(counts
-        .into_iter()
-        .map(|(labels, (t_ms, count))| VectorSample { labels, t_ms, value: Value::Float(count), drop_name: false })
-        .collect())
-}
-
-/// As Go's `%q` prints bytes that may not be UTF-8.
-fn go_quoted(bytes: &[u8]) -> String {
-    let mut text = String::from("\"");
-    for chunk in bytes.utf8_chunks() {
-        text.extend(chunk.valid().chars().flat_map(char::escape_debug));
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text.push('"');
-    text
+    Ok(counts)
 }

@@ -63,6 +63,8 @@ pub enum At {
 pub struct VectorSelector {
     /// The metric name written before the braces.
     pub name: Option<String>,
+    /// Whether the name stands before the braces; its matcher is the last one then.
+    pub name_outside: bool,
     /// All matchers, the one for the name included.
     pub matchers: Vec<Matcher>,
     /// `offset` in milliseconds.
@@ -88,11 +90,12 @@ pub enum AggregateOp {
     CountValues,
     Quantile,
     Limitk,
+    LimitRatio,
 }
 
 impl AggregateOp {
     /// Every operator with its name.
-    pub const ALL: [(&'static str, Self); 13] = [
+    pub const ALL: [(&'static str, Self); 14] = [
         ("sum", Self::Sum),
         ("avg", Self::Avg),
         ("count", Self::Count),
@@ -106,6 +109,7 @@ impl AggregateOp {
         ("count_values", Self::CountValues),
         ("quantile", Self::Quantile),
         ("limitk", Self::Limitk),
+        ("limit_ratio", Self::LimitRatio),
     ];
 
     /// The operator of a name, in any case.
@@ -118,9 +122,22 @@ impl AggregateOp {
         Self::ALL.iter().find(|(_, op)| *op == self).map_or("", |(name, _)| name)
     }
 
+    /// Whether the operator chooses among its series instead of folding them.
+    pub fn selects(self) -> bool {
+        matches!(self, Self::Topk | Self::Bottomk | Self::Limitk | Self::LimitRatio)
+    }
+
+    /// Whether the operator hides behind a feature flag.
+    pub fn experimental(self) -> bool {
+        matches!(self, Self::Limitk | Self::LimitRatio)
+    }
+
     /// Whether the operator takes a parameter before its expression.
     pub fn has_param(self) -> bool {
-        matches!(self, Self::Topk | Self::Bottomk | Self::CountValues | Self::Quantile | Self::Limitk)
+        matches!(
+            self,
+            Self::Topk | Self::Bottomk | Self::CountValues | Self::Quantile | Self::Limitk | Self::LimitRatio
+        )
     }
 }
 
@@ -330,6 +347,22 @@ impl Expr {
         match &self.kind {
             ExprKind::Paren(inner) => inner.unparenthesised(),
             _ => self,
+        }
+    }
+
+    /// Whether the value is the same at every step of a range query, because `@` fixes every time in it.
+    pub fn is_step_invariant(&self) -> bool {
+        match &self.kind {
+            ExprKind::Number { .. } | ExprKind::String(_) => true,
+            ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => selector.at.is_some(),
+            ExprKind::Subquery { at, .. } => at.is_some(),
+            ExprKind::Aggregate { expr, .. } | ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => {
+                expr.is_step_invariant()
+            }
+            ExprKind::Call { function, args } => {
+                !function.depends_on_time() && args.iter().all(Expr::is_step_invariant)
+            }
+            ExprKind::Binary { lhs, rhs, .. } => lhs.is_step_invariant() && rhs.is_step_invariant(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Expressions as one line of PromQL.
 
 use super::ast::*;
-use sim_wire::labels::{is_legacy_label_name, is_legacy_metric_name, push_quoted};
-use sim_wire::{METRIC_NAME, MatchOp, duration, format_float};
+use super::quote::go_quoted;
+use sim_wire::labels::{is_legacy_label_name, push_quoted};
+use sim_wire::{duration, format_float};
 use std::fmt;
 
 impl fmt::Display for VectorSelector {
@@ -12,20 +13,13 @@ impl fmt::Display for VectorSelector {
 }
 
 fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector, range_ms: Option<i64>) -> fmt::Result {
-    let plain_name = selector.name.as_deref().filter(|name| is_legacy_metric_name(name));
-    let mut parts = Vec::new();
-    for matcher in &selector.matchers {
-        let names = matcher.name == METRIC_NAME
-            && matcher.op == MatchOp::Equal
-            && Some(matcher.value.as_str()) == selector.name.as_deref();
-        if !names {
-            parts.push(matcher.to_string());
-        } else if plain_name.is_none() {
-            parts.push(quoted(&matcher.value));
-        }
-    }
-    f.write_str(plain_name.unwrap_or_default())?;
-    if !parts.is_empty() || plain_name.is_none() {
+    // A name in the braces is written as the matcher that it is.
+    let name = selector.name.as_deref().filter(|_| selector.name_outside);
+    let inside = selector.matchers.len() - usize::from(name.is_some());
+    let mut parts: Vec<String> = selector.matchers.iter().take(inside).map(ToString::to_string).collect();
+    parts.sort();
+    f.write_str(name.unwrap_or_default())?;
+    if !parts.is_empty() || name.is_none() {
         write!(f, "{{{}}}", parts.join(","))?;
     }
     if let Some(range_ms) = range_ms {
@@ -71,8 +65,9 @@ impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number { value, duration: true } => f.write_str(&duration::format_ms((value * 1000.0) as i64)),
+            ExprKind::Number { value, .. } if value.is_finite() => write!(f, "{value}"),
             ExprKind::Number { value, .. } => f.write_str(&format_float(*value)),
-            ExprKind::String(bytes) => f.write_str(&quoted(&String::from_utf8_lossy(bytes))),
+            ExprKind::String(bytes) => f.write_str(&go_quoted(bytes)),
             ExprKind::Vector(selector) => write_selector(f, selector, None),
             ExprKind::Matrix { selector, range_ms } => write_selector(f, selector, Some(*range_ms)),
             ExprKind::Subquery { expr, range_ms, step_ms, offset_ms, at } => {
@@ -99,15 +94,15 @@ impl fmt::Display for Expr {
                     f.write_str(" bool")?;
                 }
                 if let Some(matching) = matching {
-                    let grouped = matches!(matching.cardinality, Cardinality::ManyToOne | Cardinality::OneToMany);
-                    if matching.on || !matching.labels.is_empty() || grouped {
+                    // As Prometheus: a group modifier is lost where nothing is ignored.
+                    if matching.on || !matching.labels.is_empty() {
                         let word = if matching.on { "on" } else { "ignoring" };
                         write!(f, " {word} ({})", names(&matching.labels))?;
-                    }
-                    match matching.cardinality {
-                        Cardinality::ManyToOne => write!(f, " group_left ({})", names(&matching.include))?,
-                        Cardinality::OneToMany => write!(f, " group_right ({})", names(&matching.include))?,
-                        Cardinality::OneToOne | Cardinality::ManyToMany => {}
+                        match matching.cardinality {
+                            Cardinality::ManyToOne => write!(f, " group_left ({})", names(&matching.include))?,
+                            Cardinality::OneToMany => write!(f, " group_right ({})", names(&matching.include))?,
+                            Cardinality::OneToOne | Cardinality::ManyToMany => {}
+                        }
                     }
                 }
                 write!(f, " {rhs}")

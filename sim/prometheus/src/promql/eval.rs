@@ -7,11 +7,11 @@
 use super::ast::*;
 use super::functions::{self, Body, Call, RangeInput};
 use super::{aggregate, binary, position};
-use crate::histogram::{CounterReset, Histogram};
+use crate::histogram::{CounterReset, Histogram, go_g};
 use crate::store::{Point, Store, StoredSeries, Value};
-use sim_wire::Labels;
+use sim_wire::{Labels, Matcher};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -169,7 +169,7 @@ pub fn instant(
             QueryValue::Matrix(series)
         }
     };
-    Ok((value, evaluator.notes.into_inner()))
+    Ok((value, evaluator.annotations()))
 }
 
 /// Evaluates at each step from `start_ms` to `end_ms`.
@@ -210,7 +210,7 @@ pub fn range(
         t_ms += step_ms;
     }
     let series = series.into_iter().map(|(labels, points)| Series { labels, points, drop_name: false }).collect();
-    Ok((QueryValue::Matrix(series), evaluator.notes.into_inner()))
+    Ok((QueryValue::Matrix(series), evaluator.annotations()))
 }
 
 /// Whether the outermost operation defines the order of an instant result.
@@ -262,7 +262,20 @@ pub(crate) struct Evaluator<'a> {
     // By address of the selector, which lives in the expression for as long as the evaluator.
     selected: RefCell<BTreeMap<usize, Rc<Vec<&'a StoredSeries>>>>,
     touched: Cell<usize>,
-    notes: RefCell<Annotations>,
+    // By message, the place as its value.
+    notes: RefCell<BTreeMap<String, Span>>,
+    failure: RefCell<Option<EvalError>>,
+    // Parameters of aggregations over the query, by where they stand: the warnings are about the extremes.
+    parameters: RefCell<BTreeMap<usize, Parameter>>,
+}
+
+/// What values the parameter of an aggregation had.
+struct Parameter {
+    op: AggregateOp,
+    span: Span,
+    least: f64,
+    most: f64,
+    nan: bool,
 }
 
 impl<'a> Evaluator<'a> {
@@ -276,17 +289,86 @@ impl<'a> Evaluator<'a> {
             selected: RefCell::default(),
             touched: Cell::new(0),
             notes: RefCell::default(),
+            failure: RefCell::default(),
+            parameters: RefCell::default(),
         }
     }
 
-    pub(crate) fn warn(&self, message: &str, span: Span) {
-        let at = position(self.query, span.start);
-        self.notes.borrow_mut().warnings.insert(format!("PromQL warning: {message} ({at})"));
+    /// Remembers a value of the parameter of `quantile` or `limit_ratio`.
+    pub(crate) fn note_parameter(&self, op: AggregateOp, value: f64, span: Span) {
+        let mut parameters = self.parameters.borrow_mut();
+        let known = parameters.entry(span.start).or_insert(Parameter {
+            op,
+            span,
+            least: f64::INFINITY,
+            most: f64::NEG_INFINITY,
+            nan: false,
+        });
+        known.least = known.least.min(value);
+        known.most = known.most.max(value);
+        known.nan |= value.is_nan();
     }
 
+    /// The annotations of the whole query.
+    fn annotations(self) -> Annotations {
+        for parameter in self.parameters.take().into_values() {
+            let Parameter { op, span, least, most, nan } = parameter;
+            if op == AggregateOp::LimitRatio {
+                let warn = |value: f64, cap: f64| {
+                    let message =
+                        format!("ratio value should be between -1 and 1, got {}, capping to {cap}", go_g(value));
+                    self.warn(&message, span);
+                };
+                if most > 1.0 {
+                    warn(most, 1.0);
+                }
+                if least < -1.0 {
+                    warn(least, -1.0);
+                }
+                continue;
+            }
+            let warn = |value: f64| {
+                self.warn(&format!("quantile value should be between 0 and 1, got {}", go_g(value)), span);
+            };
+            if nan {
+                // Nothing is more or less than what is no number.
+                warn(f64::NAN);
+                continue;
+            }
+            if most > 1.0 {
+                warn(most);
+            }
+            if least < 0.0 {
+                warn(least);
+            }
+        }
+        let mut annotations = Annotations::default();
+        for (message, span) in self.notes.take() {
+            let text = format!("{message} ({})", position(self.query, span.start));
+            let list =
+                if message.starts_with("PromQL info") { &mut annotations.infos } else { &mut annotations.warnings };
+            list.insert(text);
+        }
+        annotations
+    }
+
+    /// Something is wrong with the result. Of the same message at several places, the last place is told.
+    pub(crate) fn warn(&self, message: &str, span: Span) {
+        self.note(format!("PromQL warning: {message}"), span);
+    }
+
+    /// Something may be wrong with the query.
     pub(crate) fn info(&self, message: &str, span: Span) {
-        let at = position(self.query, span.start);
-        self.notes.borrow_mut().infos.insert(format!("PromQL info: {message} ({at})"));
+        self.note(format!("PromQL info: {message}"), span);
+    }
+
+    fn note(&self, message: String, span: Span) {
+        self.notes.borrow_mut().insert(message, span);
+    }
+
+    /// Makes the evaluation fail from inside of a function over one series.
+    pub(crate) fn fail(&self, message: String) {
+        self.failure.borrow_mut().get_or_insert(EvalError(message));
     }
 
     fn touch(&self, samples: usize) -> Result<(), EvalError> {
@@ -308,11 +390,15 @@ impl<'a> Evaluator<'a> {
             ExprKind::Matrix { .. } | ExprKind::Subquery { .. } => {
                 self.matrix(expr, t_ms).map(|(_, series)| Val::Matrix(series))
             }
-            ExprKind::Aggregate { op, expr: inner, param, grouping, without } => {
-                let param = param.as_ref().map(|param| self.eval(param, t_ms)).transpose()?;
+            ExprKind::Aggregate { op, expr: inner, param: param_expr, grouping, without } => {
+                let param = param_expr.as_ref().map(|param| self.eval(param, t_ms)).transpose()?;
                 let vector = self.vector(inner, t_ms)?;
-                aggregate::aggregate(self, (expr.span, inner.span), *op, param, vector, grouping, *without)
-                    .map(Val::Vector)
+                let spans = aggregate::Spans {
+                    whole: expr.span,
+                    inner: inner.span,
+                    param: param_expr.as_ref().map(|param| param.unparenthesised().span).unwrap_or_default(),
+                };
+                aggregate::aggregate(self, spans, *op, param, vector, grouping, *without).map(Val::Vector)
             }
             ExprKind::Call { function, args } => self.call(function, args, t_ms),
             ExprKind::Binary { op, lhs, rhs, return_bool, matching } => {
@@ -442,21 +528,41 @@ impl<'a> Evaluator<'a> {
             Some(At::End) => self.end_ms,
             None => t_ms,
         };
-        base - offset_ms.unwrap_or(0)
+        base.saturating_sub(offset_ms.unwrap_or(0))
+    }
+
+    /// What selectors outside the expression find: the newest samples in the look-back, of series that all matchers accept; none
+    /// outside the times that a selector asks for over the whole query.
+    pub(crate) fn select_beside(
+        &self,
+        matchers: &[Matcher],
+        t_ms: i64,
+        beside: Option<&VectorSelector>,
+    ) -> Result<Vec<VectorSample>, EvalError> {
+        let (at, offset_ms) = beside.map_or((None, None), |selector| (selector.at, selector.offset_ms));
+        let first = self.moved(self.start_ms, at, offset_ms).saturating_sub(self.options.lookback_ms - 1);
+        let last = self.moved(self.end_ms, at, offset_ms);
+        let mut found = self.newest(&self.store.find(matchers), t_ms.min(last))?;
+        let oldest = first.max(t_ms.saturating_sub(self.options.lookback_ms - 1));
+        found.retain(|sample| sample.t_ms >= oldest);
+        Ok(found)
     }
 
     fn selected(&self, selector: &VectorSelector) -> Rc<Vec<&'a StoredSeries>> {
         let key = std::ptr::from_ref(selector) as usize;
-        self.selected.borrow_mut().entry(key).or_insert_with(|| Rc::new(self.store.select(&selector.matchers))).clone()
+        self.selected.borrow_mut().entry(key).or_insert_with(|| Rc::new(self.store.find(&selector.matchers))).clone()
     }
 
     /// The newest sample of each series in the look-back, with its own time.
     pub(crate) fn select_instant(&self, selector: &VectorSelector, t_ms: i64) -> Result<Vec<VectorSample>, EvalError> {
         let until = self.moved(t_ms, selector.at, selector.offset_ms);
-        let series = self.selected(selector);
+        self.newest(&self.selected(selector), until)
+    }
+
+    fn newest(&self, series: &[&'a StoredSeries], until: i64) -> Result<Vec<VectorSample>, EvalError> {
         self.touch(series.len())?;
         let newest = |series: &&StoredSeries| {
-            let point = series.between(until - self.options.lookback_ms, until).last()?;
+            let point = series.between(until.saturating_sub(self.options.lookback_ms), until).last()?;
             let sample = || VectorSample {
                 labels: series.labels.clone(),
                 t_ms: point.t_ms,
@@ -474,7 +580,7 @@ impl<'a> Evaluator<'a> {
             ExprKind::Paren(inner) => self.matrix(inner, t_ms),
             ExprKind::Matrix { selector, range_ms } => {
                 let end_ms = self.moved(t_ms, selector.at, selector.offset_ms);
-                let window = Window { start_ms: end_ms - range_ms, end_ms, range_ms: *range_ms };
+                let window = Window { start_ms: end_ms.saturating_sub(*range_ms), end_ms, range_ms: *range_ms };
                 let mut out = Vec::new();
                 for series in self.selected(selector).iter() {
                     let points: Vec<Point> =
@@ -488,7 +594,7 @@ impl<'a> Evaluator<'a> {
             }
             ExprKind::Subquery { expr, range_ms, step_ms, offset_ms, at } => {
                 let end_ms = self.moved(t_ms, *at, *offset_ms);
-                let window = Window { start_ms: end_ms - range_ms, end_ms, range_ms: *range_ms };
+                let window = Window { start_ms: end_ms.saturating_sub(*range_ms), end_ms, range_ms: *range_ms };
                 Ok((window, self.subquery(expr, window, step_ms.unwrap_or(self.options.default_step_ms))?))
             }
             _ => Err(EvalError("expected a range vector".to_owned())),
@@ -501,7 +607,9 @@ impl<'a> Evaluator<'a> {
         if t_ms <= window.start_ms {
             t_ms += step_ms;
         }
-        let mut series: BTreeMap<(Labels, bool), Vec<Point>> = BTreeMap::new();
+        // In the order in which they first appear; the map is looked up, never walked.
+        let mut series: Vec<Series> = Vec::new();
+        let mut places: HashMap<(Labels, bool), usize> = HashMap::new();
         while t_ms <= window.end_ms {
             self.touch(1)?;
             for mut sample in self.vector_or_scalar(expr, t_ms)? {
@@ -512,11 +620,16 @@ impl<'a> Evaluator<'a> {
                     // What the store knows is of the sample before it, which may be no neighbour here.
                     Arc::make_mut(histogram).reset = CounterReset::Unknown;
                 }
-                series.entry((sample.labels, sample.drop_name)).or_default().push(Point { t_ms, value: sample.value });
+                let place =
+                    *places.entry((sample.labels, sample.drop_name)).or_insert_with_key(|(labels, drop_name)| {
+                        series.push(Series { labels: labels.clone(), points: Vec::new(), drop_name: *drop_name });
+                        series.len() - 1
+                    });
+                series[place].points.push(Point { t_ms, value: sample.value });
             }
             t_ms += step_ms;
         }
-        Ok(series.into_iter().map(|((labels, drop_name), points)| Series { labels, points, drop_name }).collect())
+        Ok(series)
     }
 
     fn vector_or_scalar(&self, expr: &Expr, t_ms: i64) -> Result<Vec<VectorSample>, EvalError> {
@@ -547,7 +660,11 @@ impl<'a> Evaluator<'a> {
                         window,
                         scalars: &scalars,
                     };
-                    if let Some(value) = f(&input) {
+                    let value = f(&input);
+                    if let Some(error) = self.failure.take() {
+                        return Err(error);
+                    }
+                    if let Some(value) = value {
                         let drop_name = series.drop_name;
                         let mut sample = VectorSample { labels: series.labels, t_ms, value, drop_name };
                         if !keep_name {

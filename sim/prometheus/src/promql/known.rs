@@ -94,7 +94,7 @@ impl Known {
     }
 
     fn aggregated(self, op: AggregateOp, param: Option<&Expr>, grouping: &[String], without: bool) -> Self {
-        if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk) {
+        if op.selects() {
             return self;
         }
         let known = if without { self.dropped(grouping) } else { self.kept(grouping) };

@@ -12,6 +12,7 @@ pub mod functions;
 mod known;
 mod lexer;
 mod parser;
+pub(crate) mod quote;
 #[cfg(test)]
 mod tests;
 mod typecheck;
@@ -31,7 +32,7 @@ use ast::Span;
 pub struct ParseError {
     /// What is wrong.
     pub message: String,
-    /// `line:column`, both from one.
+    /// `line:column`, both from one; `unknown position` in an empty query.
     pub position: String,
 }
 
@@ -43,6 +44,9 @@ impl ParseError {
 
 /// `line:column` of a byte, both from one.
 pub(crate) fn position(query: &str, at: usize) -> String {
+    if query.is_empty() {
+        return "unknown position".to_owned();
+    }
     let before = query.get(..at.min(query.len())).unwrap_or(query);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, str::len) + 1;

@@ -3,7 +3,8 @@
 use super::ParseError;
 use super::ast::*;
 use super::functions;
-use super::lexer::{Kind, Token, tokens};
+use super::lexer::{self, Kind, Token, tokens};
+use super::quote::go_quoted;
 use super::typecheck;
 use sim_wire::{Labels, METRIC_NAME, MatchOp, Matcher};
 
@@ -12,8 +13,13 @@ const DEPTH_MAX: usize = 64;
 /// How many binary operators one query may have; a chain of them nests to the left and is walked recursively.
 const BINARY_OPERATORS_MAX: usize = 500;
 
-/// Largest timestamp of `@`; far from where arithmetic in milliseconds overflows.
-const TIMESTAMP_SECONDS_MAX: f64 = 9e12;
+/// Timestamps of `@` lie below this; arithmetic with them saturates.
+const TIMESTAMP_SECONDS_MAX: f64 = 9_223_372_036_854_775_807.0;
+/// Longest duration, in seconds: 2^63 nanoseconds.
+const DURATION_SECONDS_MAX: f64 = 9_223_372_036.854_776;
+
+/// Words that no metric can have for its name outside braces.
+const NO_METRICS: [&str; 6] = ["bool", "on", "ignoring", "group_left", "group_right", "atan2"];
 
 /// What the parser accepts beyond the stable language.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,22 +51,21 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// [`ParseError`] with Prometheus's own words.
 pub fn parse_with(query: &str, options: ParseOptions) -> Result<Expr, ParseError> {
-    let mut parser = Parser { query, tokens: tokens(query)?, at: 0, depth: 0, operators: 0, options };
+    let mut parser = Parser::new(query, options);
     if parser.peek().kind == Kind::End {
         return Err(ParseError::new("no expression found in input", query, Span { start: 0, end: 0 }));
     }
-    let expr = parser.expression(0)?;
+    let mut expr = parser.expression(0)?;
     if parser.peek().kind != Kind::End {
         return Err(parser.unexpected(""));
     }
-    typecheck::check(query, &expr)?;
+    typecheck::check(query, &mut expr)?;
     Ok(expr)
 }
 
 /// Parses a series description such as `up{job="a"}` into labels; only `=` is allowed.
 pub(crate) fn parse_metric(text: &str) -> Result<Labels, ParseError> {
-    let mut parser =
-        Parser { query: text, tokens: tokens(text)?, at: 0, depth: 0, operators: 0, options: ParseOptions::default() };
+    let mut parser = Parser::new(text, ParseOptions::default());
     let start = parser.peek().span;
     let name = match parser.peek().kind.clone() {
         Kind::Identifier(word) | Kind::MetricIdentifier(word) => {
@@ -86,10 +91,29 @@ struct Parser<'a> {
     at: usize,
     depth: usize,
     operators: usize,
+    /// How many aggregations the parser stands in.
+    aggregations: usize,
     options: ParseOptions,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(query: &'a str, options: ParseOptions) -> Self {
+        Self { query, tokens: tokens(query), at: 0, depth: 0, operators: 0, aggregations: 0, options }
+    }
+
+    fn text(&self, span: Span) -> &'a str {
+        self.query.get(span.start..span.end).unwrap_or_default()
+    }
+
+    fn number(&self, span: Span) -> Result<f64, ParseError> {
+        lexer::number(self.text(span)).map_err(|why| self.error(format!("error parsing number: {why}"), span))
+    }
+
+    fn duration_ms(&self, span: Span) -> Result<i64, ParseError> {
+        let duration = sim_wire::duration::parse(self.text(span)).map_err(|why| self.error(why.to_string(), span))?;
+        i64::try_from(duration.as_millis()).map_err(|_| self.error("duration out of range", span))
+    }
+
     fn peek(&self) -> &Token {
         &self.tokens[self.at.min(self.tokens.len() - 1)]
     }
@@ -135,8 +159,14 @@ impl Parser<'_> {
         ParseError::new(message, self.query, span)
     }
 
+    /// A complaint about the next token; the lexer's own if it stumbled there. An error that no rule is near to belongs to the
+    /// aggregation around it.
     fn unexpected(&self, context: &str) -> ParseError {
         let token = self.peek();
+        if let Kind::Error(message) = &token.kind {
+            return self.error(message.clone(), token.span);
+        }
+        let context = if context.is_empty() && self.aggregations > 0 { " in aggregation" } else { context };
         self.error(format!("unexpected {}{context}", token.describe(self.query)), token.span)
     }
 
@@ -159,7 +189,10 @@ impl Parser<'_> {
             let next = if op == BinaryOp::Pow { op.precedence() } else { op.precedence() + 1 };
             let rhs = self.expression(next)?;
             let span = Span { start: lhs.span.start, end: rhs.span.end };
-            lhs = Expr { kind: typecheck::binary(self.query, op, lhs, rhs, return_bool, matching)?, span };
+            lhs = Expr {
+                kind: ExprKind::Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs), return_bool, matching },
+                span,
+            };
         }
         self.depth -= 1;
         Ok(lhs)
@@ -204,18 +237,11 @@ impl Parser<'_> {
             let mut found = VectorMatching { cardinality, on, labels, include: Vec::new() };
             let left = self.is_word("group_left");
             if left || self.is_word("group_right") {
-                let span = self.next().span;
-                if op.is_set() {
-                    return Err(self.error(format!("no grouping allowed for {:?} operation", op.as_str()), span));
-                }
+                self.at += 1;
                 found.cardinality = if left { Cardinality::ManyToOne } else { Cardinality::OneToMany };
-                if self.is("(") {
+                // Nothing that an operand can start with but a parenthesis is taken for labels.
+                if self.is("(") || !self.starts_expression() {
                     found.include = self.label_names()?;
-                }
-                if on && let Some(label) = found.include.iter().find(|label| found.labels.contains(label)) {
-                    return Err(
-                        self.error(format!("label {label:?} must not occur in ON and GROUP clause at once"), span)
-                    );
                 }
             }
             matching = Some(found);
@@ -228,15 +254,19 @@ impl Parser<'_> {
         self.expect("(", CONTEXT)?;
         let mut names = Vec::new();
         while !self.is(")") {
-            let name = match self.peek().kind.clone() {
-                Kind::Identifier(word) => word,
-                Kind::String(bytes) => match String::from_utf8(bytes) {
-                    Ok(name) if !name.is_empty() => name,
-                    _ => return Err(self.unexpected(&format!("{CONTEXT}, expected label"))),
-                },
-                // Words that the lexer takes for numbers are label names here.
-                Kind::Number(value) if value.is_nan() || value.is_infinite() => {
-                    self.query[self.peek().span.start..self.peek().span.end].to_owned()
+            let token = self.peek().clone();
+            let name = match token.kind {
+                Kind::Identifier(word) | Kind::MetricIdentifier(word) => word,
+                Kind::String => {
+                    let name = lexer::unquoted(self.text(token.span));
+                    match String::from_utf8(name) {
+                        Ok(name) if !name.is_empty() => name,
+                        other => {
+                            let name = other.map_or_else(|error| error.into_bytes(), String::into_bytes);
+                            let message = format!("invalid label name for grouping: {}", go_quoted(&name));
+                            return Err(self.error(message, token.span));
+                        }
+                    }
                 }
                 _ => return Err(self.unexpected(&format!("{CONTEXT}, expected label"))),
             };
@@ -261,13 +291,6 @@ impl Parser<'_> {
                 let value = if negative { -value } else { value };
                 return Ok(Expr { kind: ExprKind::Number { value, duration }, span });
             }
-            if !matches!(operand.value_type(), ValueType::Scalar | ValueType::Vector) {
-                let got = operand.value_type().documented();
-                let message = format!(
-                    "unary expression only allowed on expressions of type scalar or instant vector, got {got:?}"
-                );
-                return Err(self.error(message, span));
-            }
             return Ok(Expr { kind: ExprKind::Unary { negative, expr: Box::new(operand) }, span });
         }
         let primary = self.primary()?;
@@ -280,11 +303,11 @@ impl Parser<'_> {
                 expr = self.bracket(expr)?;
             } else if self.is_word("offset") {
                 self.at += 1;
-                let offset = self.signed_duration_ms(" in offset, expected number or duration")?;
+                let offset = self.offset_ms()?;
                 self.set_offset(&mut expr, offset)?;
             } else if self.is("@") {
                 self.at += 1;
-                let at = self.at_argument()?;
+                let at = self.at_argument(&expr)?;
                 self.set_at(&mut expr, at)?;
             } else {
                 return Ok(expr);
@@ -294,93 +317,136 @@ impl Parser<'_> {
     }
 
     fn bracket(&mut self, expr: Expr) -> Result<Expr, ParseError> {
-        self.expect("[", "")?;
-        let range_ms = self.positive_duration_ms(" in subquery or range selector, expected number or duration")?;
+        let opening = self.expect("[", "")?.start;
         let start = expr.span.start;
+        let range_ms = self.range_ms(" in subquery selector, expected number or duration")?;
         if self.accept(":") {
             let step_ms = if self.is("]") {
                 None
             } else {
-                Some(self.positive_duration_ms(" in subquery selector, expected number or duration")?)
+                Some(self.range_ms(" in subquery selector, expected number or duration or \"]\"")?)
             };
             let end = self.expect("]", " in subquery selector")?.end;
-            if expr.value_type() != ValueType::Vector {
-                let message =
-                    format!("subquery is only allowed on instant vector, got {} instead", expr.value_type().api());
-                return Err(self.error(message, expr.span));
-            }
             let kind = ExprKind::Subquery { expr: Box::new(expr), range_ms, step_ms, offset_ms: None, at: None };
             return Ok(Expr { kind, span: Span { start, end } });
         }
-        let end = self.expect("]", " in subquery or range selector")?.end;
+        if !self.is("]") {
+            return Err(self.unexpected(" in subquery or range, expected \":\" or \"]\""));
+        }
+        let end = self.next().span.end;
+        let brackets = Span { start: opening, end };
         let ExprKind::Vector(selector) = expr.kind else {
-            return Err(self.error("ranges only allowed for vector selectors", expr.span));
+            return Err(self.error("ranges only allowed for vector selectors", brackets));
         };
-        if selector.offset_ms.is_some() {
-            return Err(self.error("no offset modifiers allowed before range", expr.span));
+        if selector.offset_ms.is_some_and(|offset| offset != 0) {
+            return Err(self.error("no offset modifiers allowed before range", brackets));
         }
         if selector.at.is_some() {
-            return Err(self.error("no @ modifiers allowed before range", expr.span));
+            return Err(self.error("no @ modifiers allowed before range", brackets));
         }
         Ok(Expr { kind: ExprKind::Matrix { selector, range_ms }, span: Span { start, end } })
     }
 
-    /// A duration, or a number of seconds, with an optional sign.
-    fn signed_duration_ms(&mut self, context: &str) -> Result<i64, ParseError> {
-        let sign = if self.accept("-") {
-            -1
-        } else {
-            self.accept("+");
-            1
-        };
-        let ms = match self.peek().kind {
-            Kind::Duration(ms) => ms,
-            Kind::Number(seconds) if seconds.is_finite() && seconds.abs() < 1e13 => (seconds * 1000.0).round() as i64,
-            Kind::Number(_) => return Err(self.error("duration out of range", self.peek().span)),
+    fn sign(&mut self) -> f64 {
+        if self.accept("-") {
+            return -1.0;
+        }
+        self.accept("+");
+        1.0
+    }
+
+    /// A number or a duration in seconds.
+    fn seconds(&mut self, context: &str) -> Result<f64, ParseError> {
+        let token = self.peek().clone();
+        let seconds = match token.kind {
+            Kind::Number => self.number(token.span)?,
+            Kind::Duration => self.duration_ms(token.span)? as f64 / 1000.0,
             _ => return Err(self.unexpected(context)),
         };
         self.at += 1;
-        Ok(sign * ms)
+        Ok(seconds)
     }
 
-    fn positive_duration_ms(&mut self, context: &str) -> Result<i64, ParseError> {
+    /// Seconds as milliseconds, if they are a duration at all.
+    fn milliseconds(&self, seconds: f64, span: Span) -> Result<i64, ParseError> {
+        if seconds.abs() > DURATION_SECONDS_MAX {
+            return Err(self.error("duration out of range", span));
+        }
+        // Prometheus rounds to nanoseconds here and cuts to milliseconds where it evaluates.
+        Ok((seconds * 1e9).round() as i64 / 1_000_000)
+    }
+
+    /// What stands in brackets: a duration greater than 0. Arithmetic with durations is behind a flag that is not offered.
+    fn range_ms(&mut self, context: &str) -> Result<i64, ParseError> {
         let span = self.peek().span;
-        let ms = self.signed_duration_ms(context)?;
-        if ms <= 0 {
+        let seconds = self.duration_expression(0, context)?;
+        if seconds.is_nan() || seconds <= 0.0 {
             return Err(self.error("duration must be greater than 0", span));
         }
-        Ok(ms)
+        self.milliseconds(seconds, span)
     }
 
-    fn at_argument(&mut self) -> Result<At, ParseError> {
+    fn duration_expression(&mut self, depth: usize, context: &str) -> Result<f64, ParseError> {
+        const EXPERIMENTAL: &str = "experimental duration expression is not enabled";
+        let span = self.peek().span;
+        if depth > DEPTH_MAX {
+            return Err(self.error(format!("expression nested deeper than {DEPTH_MAX}"), span));
+        }
+        let mut sign = 1.0;
+        while self.is("-") || self.is("+") {
+            sign *= self.sign();
+        }
+        if self.accept("(") {
+            let inner = self.peek().span;
+            self.duration_expression(depth + 1, context)?;
+            if !self.is(")") {
+                return Err(self.unexpected(context));
+            }
+            return Err(self.error(EXPERIMENTAL, inner));
+        }
+        let seconds = sign * self.seconds(context)?;
+        if seconds.abs() > DURATION_SECONDS_MAX {
+            return Err(self.error("duration out of range", span));
+        }
+        if ["+", "-", "*", "/", "%", "^"].iter().any(|symbol| self.is(symbol)) {
+            self.at += 1;
+            self.duration_expression(depth + 1, context)?;
+            return Err(self.error(EXPERIMENTAL, span));
+        }
+        Ok(seconds)
+    }
+
+    fn offset_ms(&mut self) -> Result<i64, ParseError> {
+        const CONTEXT: &str = " in offset, expected number or duration";
+        let span = self.peek().span;
+        if self.is("(") {
+            return self.duration_expression(0, CONTEXT).map(|_| 0);
+        }
+        let mut sign = 1.0;
+        while self.is("-") || self.is("+") {
+            sign *= self.sign();
+        }
+        let seconds = self.seconds(CONTEXT)?;
+        self.milliseconds(sign * seconds, span)
+    }
+
+    fn at_argument(&mut self, expr: &Expr) -> Result<At, ParseError> {
         const CONTEXT: &str = " in @, expected timestamp";
         for (word, at) in [("start", At::Start), ("end", At::End)] {
             if self.accept_word(word) {
-                self.expect("(", " in @")?;
-                self.expect(")", " in @")?;
+                if !self.accept("(") || !self.accept(")") {
+                    return Err(self.unexpected(CONTEXT));
+                }
                 return Ok(at);
             }
         }
-        let span = self.peek().span;
-        let sign = if self.accept("-") {
-            -1.0
-        } else {
-            self.accept("+");
-            1.0
-        };
-        let seconds = match self.peek().kind {
-            Kind::Number(seconds) => seconds,
-            Kind::Duration(ms) => ms as f64 / 1000.0,
-            _ => return Err(self.unexpected(CONTEXT)),
-        };
-        self.at += 1;
+        let sign = self.sign();
+        let seconds = sign * self.seconds(CONTEXT)?;
         if !seconds.is_finite() || seconds.abs() >= TIMESTAMP_SECONDS_MAX {
-            return Err(self.error(
-                format!("timestamp out of bounds for @ modifier: {}", sim_wire::format_float(sign * seconds)),
-                span,
-            ));
+            let shown = if seconds.is_finite() { format!("{seconds:.6}") } else { sim_wire::format_float(seconds) };
+            return Err(self.error(format!("timestamp out of bounds for @ modifier: {shown}"), expr.span));
         }
-        Ok(At::Timestamp((sign * seconds * 1000.0).round() as i64))
+        Ok(At::Timestamp((seconds * 1000.0).round() as i64))
     }
 
     fn set_offset(&self, expr: &mut Expr, offset: i64) -> Result<(), ParseError> {
@@ -392,7 +458,7 @@ impl Parser<'_> {
                 return Err(self.error(message, expr.span));
             }
         };
-        if slot.is_some() {
+        if slot.is_some_and(|offset| offset != 0) {
             return Err(self.error("offset may not be set multiple times", expr.span));
         }
         *slot = Some(offset);
@@ -420,22 +486,23 @@ impl Parser<'_> {
         let token = self.peek().clone();
         let span = token.span;
         match token.kind {
-            Kind::Number(value) => {
+            Kind::Number => {
                 self.at += 1;
-                Ok(Expr { kind: ExprKind::Number { value, duration: false }, span })
+                Ok(Expr { kind: ExprKind::Number { value: self.number(span)?, duration: false }, span })
             }
-            Kind::Duration(ms) => {
+            Kind::Duration => {
                 self.at += 1;
-                Ok(Expr { kind: ExprKind::Number { value: ms as f64 / 1000.0, duration: true }, span })
+                let value = self.duration_ms(span)? as f64 / 1000.0;
+                Ok(Expr { kind: ExprKind::Number { value, duration: true }, span })
             }
-            Kind::String(bytes) => {
+            Kind::String => {
                 self.at += 1;
-                Ok(Expr { kind: ExprKind::String(bytes), span })
+                Ok(Expr { kind: ExprKind::String(lexer::unquoted(self.text(span))), span })
             }
             Kind::Symbol("(") => {
                 self.at += 1;
                 let inner = self.expression(0)?;
-                let end = self.expect(")", " in parenthesis")?.end;
+                let end = self.close()?.end;
                 Ok(Expr { kind: ExprKind::Paren(Box::new(inner)), span: Span { start: span.start, end } })
             }
             Kind::Symbol("{") => self.selector(None),
@@ -448,13 +515,20 @@ impl Parser<'_> {
                     if opens || grouped {
                         return self.aggregate(op, span);
                     }
-                } else if opens {
+                } else if opens && !lexer::is_reserved(&word) {
                     return self.call(&word, span);
+                }
+                if NO_METRICS.iter().any(|reserved| reserved.eq_ignore_ascii_case(&word)) {
+                    return Err(self.unexpected(""));
                 }
                 self.selector_after_name()
             }
-            Kind::Symbol(_) | Kind::End => Err(self.unexpected("")),
+            Kind::Symbol(_) | Kind::End | Kind::Error(_) => Err(self.unexpected("")),
         }
+    }
+
+    fn close(&mut self) -> Result<Span, ParseError> {
+        if self.is(")") { Ok(self.next().span) } else { Err(self.unexpected("")) }
     }
 
     fn selector_after_name(&mut self) -> Result<Expr, ParseError> {
@@ -469,24 +543,15 @@ impl Parser<'_> {
         let start = name.as_ref().map_or(self.peek().span.start, |(_, span)| span.start);
         let (quoted_name, mut matchers) = if self.is("{") { self.matchers()? } else { (None, Vec::new()) };
         let span = Span { start, end: self.tokens[self.at - 1].span.end };
-        let name = match (name.map(|(name, _)| name), quoted_name) {
-            (Some(first), Some(second)) => {
-                return Err(self.error(format!("metric name must not be set twice: {first:?} or {second:?}"), span));
-            }
-            (first, second) => first.or(second),
-        };
+        let outside = name.is_some();
+        let name = name.map(|(name, _)| name);
         if let Some(name) = &name {
-            if let Some(matcher) = matchers.iter().find(|matcher| matcher.name == METRIC_NAME) {
-                return Err(
-                    self.error(format!("metric name must not be set twice: {name:?} or {:?}", matcher.value), span)
-                );
-            }
+            // Last, so that the check of types can tell it from what stands in the braces.
             matchers.push(Matcher::equal(METRIC_NAME, name.as_str()));
         }
-        if matchers.iter().all(|matcher| matcher.matches("")) {
-            return Err(self.error("vector selector must contain at least one non-empty matcher", span));
-        }
-        Ok(Expr { kind: ExprKind::Vector(VectorSelector { name, matchers, offset_ms: None, at: None }), span })
+        let selector =
+            VectorSelector { name: name.or(quoted_name), name_outside: outside, matchers, offset_ms: None, at: None };
+        Ok(Expr { kind: ExprKind::Vector(selector), span })
     }
 
     fn matchers(&mut self) -> Result<(Option<String>, Vec<Matcher>), ParseError> {
@@ -495,40 +560,36 @@ impl Parser<'_> {
         let mut name = None;
         let mut matchers = Vec::new();
         while !self.is("}") {
-            let token = self.next();
+            let token = self.peek().clone();
             let (label, quoted) = match token.kind {
                 Kind::Identifier(word) => (word, false),
-                Kind::String(bytes) => match String::from_utf8(bytes) {
-                    Ok(text) => (text, true),
-                    Err(_) => return Err(self.error("invalid label name", token.span)),
-                },
-                _ => {
-                    self.at -= 1;
-                    return Err(self.unexpected(&format!("{CONTEXT}, expected identifier or \"}}\"")));
-                }
+                Kind::String => (String::from_utf8_lossy(&lexer::unquoted(self.text(token.span))).into_owned(), true),
+                _ => return Err(self.unexpected(&format!("{CONTEXT}, expected identifier or \"}}\""))),
             };
+            self.at += 1;
             let op = match self.peek().kind {
                 Kind::Symbol("=") => MatchOp::Equal,
                 Kind::Symbol("!=") => MatchOp::NotEqual,
                 Kind::Symbol("=~") => MatchOp::Regex,
                 Kind::Symbol("!~") => MatchOp::NotRegex,
-                _ if quoted && (self.is(",") || self.is("}")) => {
-                    if let Some(first) = name.replace(label.clone()) {
-                        return Err(self
-                            .error(format!("metric name must not be set twice: {first:?} or {label:?}"), token.span));
+                _ if quoted => {
+                    matchers.push(Matcher::equal(METRIC_NAME, label.as_str()));
+                    name.get_or_insert(label);
+                    if !self.accept(",") && !self.is("}") {
+                        return Err(self.unexpected(&format!("{CONTEXT}, expected \",\" or \"}}\"")));
                     }
-                    self.accept(",");
                     continue;
                 }
                 _ => return Err(self.unexpected(&format!("{CONTEXT}, expected label matching operator"))),
             };
             self.at += 1;
-            let value = match self.peek().kind.clone() {
-                Kind::String(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                _ => return Err(self.unexpected(&format!("{CONTEXT}, expected string"))),
-            };
-            let value_span = self.next().span;
-            matchers.push(Matcher::new(op, label, value).map_err(|error| self.error(error.to_string(), value_span))?);
+            let value_span = self.peek().span;
+            if self.peek().kind != Kind::String {
+                return Err(self.unexpected(&format!("{CONTEXT}, expected string")));
+            }
+            self.at += 1;
+            let value = String::from_utf8_lossy(&lexer::unquoted(self.text(value_span))).into_owned();
+            matchers.push(Matcher::new(op, label, value).map_err(|error| self.error(error.to_string(), token.span))?);
             if !self.accept(",") && !self.is("}") {
                 return Err(self.unexpected(&format!("{CONTEXT}, expected \",\" or \"}}\"")));
             }
@@ -537,53 +598,75 @@ impl Parser<'_> {
         Ok((name, matchers))
     }
 
-    fn arguments(&mut self, context: &str) -> Result<Vec<Expr>, ParseError> {
-        self.expect("(", context)?;
+    fn arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
+        if !self.accept("(") {
+            return Err(self.unexpected(""));
+        }
         let mut args = Vec::new();
         while !self.is(")") {
             args.push(self.expression(0)?);
+            let comma = self.peek().span;
             if !self.accept(",") {
                 break;
             }
-            if self.is(")") {
-                return Err(self.error(format!("trailing commas not allowed{context}"), self.peek().span));
+            if !self.starts_expression() {
+                if matches!(self.peek().kind, Kind::Error(_)) {
+                    return Err(self.unexpected(""));
+                }
+                return Err(self.error("trailing commas not allowed in function call args", comma));
             }
         }
-        self.expect(")", context)?;
+        self.close()?;
         Ok(args)
+    }
+
+    fn starts_expression(&self) -> bool {
+        match &self.peek().kind {
+            Kind::Number | Kind::Duration | Kind::String | Kind::MetricIdentifier(_) => true,
+            Kind::Symbol(symbol) => matches!(*symbol, "(" | "{" | "+" | "-"),
+            Kind::Identifier(word) => !NO_METRICS.iter().any(|reserved| reserved.eq_ignore_ascii_case(word)),
+            Kind::End | Kind::Error(_) => false,
+        }
     }
 
     fn call(&mut self, name: &str, start: Span) -> Result<Expr, ParseError> {
         self.at += 1;
-        let function =
-            functions::find(name).ok_or_else(|| self.error(format!("unknown function with name {name:?}"), start))?;
+        let args = self.arguments()?;
+        let function = functions::find(name)
+            .ok_or_else(|| self.error(format!("unknown function with name {}", go_quoted(name.as_bytes())), start))?;
         if function.experimental && !self.options.experimental {
             let message = format!("function {name:?} is not enabled");
             return Err(self.error(message, start));
         }
-        let args = self.arguments(" in function call args")?;
         let span = Span { start: start.start, end: self.tokens[self.at - 1].span.end };
         Ok(Expr { kind: ExprKind::Call { function, args }, span })
     }
 
     fn aggregate(&mut self, op: AggregateOp, start: Span) -> Result<Expr, ParseError> {
         self.at += 1;
-        if op == AggregateOp::Limitk && !self.options.experimental {
-            return Err(self.error(
-                "limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions",
-                start,
-            ));
-        }
+        self.aggregations += 1;
         let mut grouping = self.grouping()?;
-        let mut args = self.arguments(" in aggregation")?;
+        let mut args = self.arguments()?;
         if grouping.is_none() {
             grouping = self.grouping()?;
+            if grouping.is_none() && matches!(self.peek().kind, Kind::Error(_)) {
+                // To see that no grouping follows, one has to look at what does.
+                return Err(self.unexpected(""));
+            }
         }
+        self.aggregations -= 1;
         let (without, grouping) = grouping.unwrap_or_default();
         let span = Span { start: start.start, end: self.tokens[self.at - 1].span.end };
         let wanted = 1 + usize::from(op.has_param());
         if args.is_empty() {
             return Err(self.error("no arguments for aggregate expression provided", span));
+        }
+        if op.experimental() && !self.options.experimental {
+            let message = format!(
+                "{}() is experimental and must be enabled with --enable-feature=promql-experimental-functions",
+                op.as_str()
+            );
+            return Err(self.error(message, span));
         }
         if args.len() != wanted {
             let message = format!(

@@ -1,10 +1,10 @@
 //! Functions of histograms, classic and native.
 
 use super::Call;
-use crate::histogram::{Histogram, Remark};
+use crate::histogram::{Histogram, Remark, go_g};
 use crate::promql::eval::{EvalError, Val, VectorSample};
 use crate::store::Value;
-use sim_wire::{Labels, METRIC_NAME, format_float};
+use sim_wire::{Labels, METRIC_NAME};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,8 +22,12 @@ struct Bucket {
 type Classic = (Labels, Vec<Bucket>);
 
 /// What a vector holds: native histograms, and classic ones put together of their buckets.
-fn histograms(call: &Call<'_, '_>, index: usize) -> Result<(Vec<(Labels, Arc<Histogram>)>, Vec<Classic>), EvalError> {
-    let span = call.args[index].span;
+fn histograms(
+    call: &Call<'_, '_>,
+    index: usize,
+    vector: Vec<VectorSample>,
+) -> (Vec<(Labels, Arc<Histogram>)>, Vec<Classic>) {
+    let span = call.place(index);
     let mut native = Vec::new();
     let mut groups: BTreeMap<Labels, Vec<Bucket>> = BTreeMap::new();
     // Buckets of one histogram mostly come one after the other: its labels are made once, not once a bucket.
@@ -32,7 +36,7 @@ fn histograms(call: &Call<'_, '_>, index: usize) -> Result<(Vec<(Labels, Arc<His
         let Some((labels, buckets)) = run else { return };
         groups.entry(labels.without("le")).or_default().extend(buckets);
     };
-    for sample in call.evaluator.vector(&call.args[index], call.t_ms)? {
+    for sample in vector {
         let count = match sample.value {
             Value::Float(count) => count,
             Value::Histogram(histogram) => {
@@ -61,15 +65,12 @@ fn histograms(call: &Call<'_, '_>, index: usize) -> Result<(Vec<(Labels, Arc<His
         }
         !both
     });
-    Ok((native, groups.into_iter().collect()))
+    (native, groups.into_iter().collect())
 }
 
-/// A message with the metric's name, if it has one.
+/// A message with the metric's name, empty if it has none.
 fn named(message: &str, labels: &Labels) -> String {
-    match labels.get(METRIC_NAME) {
-        Some(name) => format!("{message} for metric name {name:?}"),
-        None => message.to_owned(),
-    }
+    format!("{message} for metric name {:?}", labels.value(METRIC_NAME))
 }
 
 fn finish(call: &Call<'_, '_>, values: Vec<(Labels, f64)>) -> Result<Val, EvalError> {
@@ -92,16 +93,17 @@ fn remark(call: &Call<'_, '_>, labels: &Labels, remark: Option<Remark>) {
     };
     // Without delayed removal, the name is gone before the remark is made.
     let labels = if call.evaluator.options.delayed_name_removal { labels.clone() } else { labels.without_name() };
-    call.evaluator.info(&named(message, &labels), call.args[0].span);
+    call.evaluator.info(&named(message, &labels), call.place(0));
 }
 
 pub(super) fn histogram_quantile(call: &Call<'_, '_>) -> Result<Val, EvalError> {
     let q = call.evaluator.scalar(&call.args[0], call.t_ms)?;
+    let vector = call.evaluator.vector(&call.args[1], call.t_ms)?;
     if !(0.0..=1.0).contains(&q) {
-        let message = format!("quantile value should be between 0 and 1, got {}", format_float(q));
-        call.evaluator.warn(&message, call.args[0].span);
+        let message = format!("quantile value should be between 0 and 1, got {}", go_g(q));
+        call.evaluator.warn(&message, call.place(0));
     }
-    let (native, classic) = histograms(call, 1)?;
+    let (native, classic) = histograms(call, 1, vector);
     let mut out = Vec::new();
     for (labels, histogram) in native {
         let (value, why) = histogram.quantile(q);
@@ -113,7 +115,7 @@ pub(super) fn histogram_quantile(call: &Call<'_, '_>) -> Result<Val, EvalError> 
         if fixed {
             let message =
                 format!("input to histogram_quantile needed to be fixed for monotonicity (see {DOCUMENTATION})");
-            call.evaluator.info(&named(&message, &labels), call.args[1].span);
+            call.evaluator.info(&named(&message, &labels), call.place(1));
         }
         out.push((labels, value));
     }
@@ -123,7 +125,8 @@ pub(super) fn histogram_quantile(call: &Call<'_, '_>) -> Result<Val, EvalError> 
 pub(super) fn histogram_fraction(call: &Call<'_, '_>) -> Result<Val, EvalError> {
     let lower = call.evaluator.scalar(&call.args[0], call.t_ms)?;
     let upper = call.evaluator.scalar(&call.args[1], call.t_ms)?;
-    let (native, classic) = histograms(call, 2)?;
+    let vector = call.evaluator.vector(&call.args[2], call.t_ms)?;
+    let (native, classic) = histograms(call, 2, vector);
     let mut out = Vec::new();
     for (labels, histogram) in native {
         let (value, why) = histogram.fraction(lower, upper);

@@ -91,42 +91,82 @@ pub(super) fn sort_desc(call: &Call<'_, '_>) -> Result<Val, EvalError> {
     sorted(call, |a, b| b.total_cmp(&a))
 }
 
-/// Digits compare as numbers, as in Prometheus's natural sort.
-fn natural(a: &str, b: &str) -> Ordering {
-    let chunks = |text: &str| -> Vec<(bool, String)> {
-        let mut out: Vec<(bool, String)> = Vec::new();
-        for c in text.chars() {
-            match out.last_mut() {
-                Some((digits, chunk)) if *digits == c.is_ascii_digit() => chunk.push(c),
-                _ => out.push((c.is_ascii_digit(), c.to_string())),
-            }
-        }
-        out
-    };
+/// Up to this many elements Go sorts by insertion.
+const INSERTION_MAX: usize = 12;
+
+/// Runs of digits and of other characters.
+fn chunks(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c: char| c.is_ascii_digit() != first.is_ascii_digit()).unwrap_or(rest.len());
+        let (chunk, tail) = rest.split_at(end);
+        out.push(chunk);
+        rest = tail;
+    }
+    out
+}
+
+/// Whether `a` sorts before `b`, digits compared as numbers. As in the library that Prometheus uses, nothing sorts before anything
+/// else if it is empty, and nothing else before it.
+fn natural_less(a: &str, b: &str) -> bool {
     let (left, right) = (chunks(a), chunks(b));
-    for ((left_digits, left), (right_digits, right)) in left.iter().zip(&right) {
-        let order = if *left_digits && *right_digits {
-            let (left, right) = (left.trim_start_matches('0'), right.trim_start_matches('0'));
-            left.len().cmp(&right.len()).then_with(|| left.cmp(right))
-        } else {
-            left.cmp(right)
-        };
-        if order != Ordering::Equal {
-            return order;
+    for (index, chunk) in left.iter().enumerate() {
+        let Some(other) = right.get(index) else { return false };
+        let numbers = chunk.parse::<i64>().ok().zip(other.parse::<i64>().ok());
+        let equal = numbers.map_or(chunk == other, |(a, b)| a == b);
+        if !equal {
+            return numbers.map_or(chunk < other, |(a, b)| a < b);
+        }
+        if index == left.len() - 1 {
+            return true;
+        }
+        if index == right.len() - 1 {
+            return false;
         }
     }
-    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+    false
 }
 
 fn by_label(call: &Call<'_, '_>, descending: bool) -> Result<Val, EvalError> {
     let names = (1..call.args.len()).map(|index| text(call, index)).collect::<Result<Vec<_>, _>>()?;
     let mut vector = call.evaluator.vector(&call.args[0], call.t_ms)?;
-    vector.sort_by(|a, b| {
-        let by_names = names.iter().map(|name| natural(a.labels.value(name), b.labels.value(name)));
-        let order = by_names.fold(Ordering::Equal, Ordering::then).then_with(|| a.labels.cmp(&b.labels));
+    let before = |a: &VectorSample, b: &VectorSample| {
+        for name in &names {
+            let (left, right) = (a.labels.value(name), b.labels.value(name));
+            if left != right {
+                return natural_less(left, right) != descending;
+            }
+        }
+        if descending { a.labels > b.labels } else { a.labels < b.labels }
+    };
+    if vector.len() <= INSERTION_MAX {
+        // The order of what has no order between its elements follows from how it is sorted.
+        for end in 1..vector.len() {
+            let mut at = end;
+            while at > 0 && before(&vector[at], &vector[at - 1]) {
+                vector.swap(at, at - 1);
+                at -= 1;
+            }
+        }
+        return Ok(Val::Vector(vector));
+    }
+    let natural = |a: &str, b: &str| match (a.is_empty(), b.is_empty()) {
+        (false, false) if a == b => Ordering::Equal,
+        (false, false) if natural_less(a, b) => Ordering::Less,
+        (false, false) => Ordering::Greater,
+        (one, other) => one.cmp(&other),
+    };
+    let mut keyed: Vec<(Vec<String>, VectorSample)> = vector
+        .into_iter()
+        .map(|sample| (names.iter().map(|name| sample.labels.value(name).to_owned()).collect(), sample))
+        .collect();
+    keyed.sort_by(|(a, left), (b, right)| {
+        let by_names = a.iter().zip(b).map(|(a, b)| natural(a, b));
+        let order = by_names.fold(Ordering::Equal, Ordering::then).then_with(|| left.labels.cmp(&right.labels));
         if descending { order.reverse() } else { order }
     });
-    Ok(Val::Vector(vector))
+    Ok(Val::Vector(keyed.into_iter().map(|(_, sample)| sample).collect()))
 }
 
 pub(super) fn sort_by_label(call: &Call<'_, '_>) -> Result<Val, EvalError> {

@@ -94,6 +94,63 @@ pub(crate) fn variance_over_time(values: impl Iterator<Item = f64>) -> f64 {
     squares.total() / count
 }
 
+/// From here on `x * x` is of no use: it loses everything or overflows.
+const LARGE: f64 = 268_435_456.0;
+const SMALL: f64 = 1.0 / LARGE;
+
+/// The inverse hyperbolic sine by FreeBSD's method, as Go has it: Rust's overflows for large arguments.
+pub(crate) fn asinh(x: f64) -> f64 {
+    if x.is_nan() || x.is_infinite() {
+        return x;
+    }
+    let a = x.abs();
+    let value = if a > LARGE {
+        a.ln() + std::f64::consts::LN_2
+    } else if a > 2.0 {
+        (2.0 * a + 1.0 / ((a * a + 1.0).sqrt() + a)).ln()
+    } else if a < SMALL {
+        a
+    } else {
+        (a + a * a / (1.0 + (1.0 + a * a).sqrt())).ln_1p()
+    };
+    if x < 0.0 { -value } else { value }
+}
+
+/// The inverse hyperbolic cosine, likewise.
+pub(crate) fn acosh(x: f64) -> f64 {
+    if x < 1.0 || x.is_nan() {
+        f64::NAN
+    } else if x == 1.0 {
+        0.0
+    } else if x >= LARGE {
+        x.ln() + std::f64::consts::LN_2
+    } else if x > 2.0 {
+        (2.0 * x - 1.0 / (x + (x * x - 1.0).sqrt())).ln()
+    } else {
+        let t = x - 1.0;
+        (t + (2.0 * t + t * t).sqrt()).ln_1p()
+    }
+}
+
+/// The inverse hyperbolic tangent, likewise.
+pub(crate) fn atanh(x: f64) -> f64 {
+    if x.is_nan() || !(-1.0..=1.0).contains(&x) {
+        return f64::NAN;
+    }
+    let a = x.abs();
+    let value = if a == 1.0 {
+        f64::INFINITY
+    } else if a < SMALL {
+        a
+    } else if a < 0.5 {
+        let twice = a + a;
+        0.5 * (twice + twice * a / (1.0 - a)).ln_1p()
+    } else {
+        0.5 * ((a + a) / (1.0 - a)).ln_1p()
+    };
+    if x < 0.0 { -value } else { value }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +159,18 @@ mod tests {
     fn a_sum_keeps_what_a_plain_sum_loses() {
         let sum = [1.0, 1e100, 1.0, -1e100].into_iter().fold(Sum::default(), Sum::add);
         assert_eq!(sum.total(), 2.0);
+    }
+
+    #[test]
+    fn inverse_hyperbolic_functions_hold_for_large_arguments() {
+        assert_eq!(asinh(-1e300), -(1e300_f64.ln() + std::f64::consts::LN_2));
+        assert_eq!(acosh(1.7e308), 710.419_984_073_788_1);
+        assert_eq!((acosh(1.0), atanh(1.0), asinh(0.0)), (0.0, f64::INFINITY, 0.0));
+        for x in [-3.0, -0.7, -0.1, 0.3, 0.6, 1.5, 20.0] {
+            assert!((asinh(x) - x.asinh()).abs() < 1e-14);
+            assert!(x < 1.0 || (acosh(x) - x.acosh()).abs() < 1e-14);
+            assert!(x.abs() > 1.0 || (atanh(x) - x.atanh()).abs() < 1e-14);
+        }
     }
 
     #[test]

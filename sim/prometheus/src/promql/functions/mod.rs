@@ -1,12 +1,13 @@
 //! The functions of PromQL: one table, one file a family.
 
 mod histogram;
+mod info;
 mod labels;
 pub(crate) mod math;
 mod range;
 mod time;
 
-use super::ast::{Expr, ValueType};
+use super::ast::{Expr, ExprKind, Span, ValueType};
 use super::eval::{EvalError, Evaluator, Val, Window};
 use crate::store::Value;
 use sim_wire::Labels;
@@ -24,6 +25,26 @@ pub struct Function {
     /// Whether it hides behind a feature flag.
     pub experimental: bool,
     pub(crate) body: Body,
+}
+
+impl Function {
+    /// Whether the time of the evaluation itself is part of the result.
+    pub(crate) fn depends_on_time(&self) -> bool {
+        matches!(
+            self.name,
+            "days_in_month"
+                | "day_of_month"
+                | "day_of_week"
+                | "day_of_year"
+                | "hour"
+                | "minute"
+                | "month"
+                | "year"
+                | "predict_linear"
+                | "time"
+                | "timestamp"
+        )
+    }
 }
 
 impl PartialEq for Function {
@@ -54,6 +75,20 @@ pub(crate) struct Call<'e, 's> {
     pub function: &'static Function,
     pub args: &'e [Expr],
     pub t_ms: i64,
+}
+
+impl Call<'_, '_> {
+    /// Where annotations about an argument point: into its parentheses, unless it is evaluated once for all steps; and nowhere for
+    /// a subquery, which Prometheus replaces by the samples it gave.
+    pub fn place(&self, index: usize) -> Span {
+        let Some(arg) = self.args.get(index) else { return Span::default() };
+        let inner = arg.unparenthesised();
+        if matches!(inner.kind, ExprKind::Subquery { .. }) {
+            return Span::default();
+        }
+        let whole = !self.function.depends_on_time() && self.args.iter().all(Expr::is_step_invariant);
+        if arg.is_step_invariant() && !whole { arg.span } else { inner.span }
+    }
 }
 
 /// One series of a range vector under evaluation.
@@ -102,11 +137,11 @@ const fn experimental(mut function: Function) -> Function {
 pub static FUNCTIONS: &[Function] = &[
     math("abs", f64::abs),
     math("acos", f64::acos),
-    math("acosh", f64::acosh),
+    math("acosh", math::acosh),
     math("asin", f64::asin),
-    math("asinh", f64::asinh),
+    math("asinh", math::asinh),
     math("atan", f64::atan),
-    math("atanh", f64::atanh),
+    math("atanh", math::atanh),
     math("ceil", f64::ceil),
     math("cos", f64::cos),
     math("cosh", f64::cosh),
@@ -178,6 +213,7 @@ pub static FUNCTIONS: &[Function] = &[
     special("histogram_stddev", &[V], 0, V, histogram::histogram_stddev),
     special("histogram_stdvar", &[V], 0, V, histogram::histogram_stdvar),
     special("histogram_sum", &[V], 0, V, histogram::histogram_sum),
+    experimental(special("info", &[V, V], 1, V, info::info)),
     special("hour", &[V], 1, V, time::hour),
     special("label_join", &[V, T, T, T], -1, V, labels::label_join),
     special("label_replace", &[V, T, T, T, T], 0, V, labels::label_replace),

@@ -2,7 +2,7 @@
 
 use super::RangeInput;
 use super::math::{Sum, mean, quantile, variance_over_time};
-use crate::histogram::{CounterReset, Histogram, Incompatible};
+use crate::histogram::{CounterReset, Histogram, Incompatible, go_g};
 use crate::promql::ast::ValueType;
 use crate::store::{Point, Value};
 use sim_wire::METRIC_NAME;
@@ -20,7 +20,7 @@ fn histograms<'e>(input: &RangeInput<'e, '_>) -> Vec<&'e Histogram> {
 fn warn(input: &RangeInput<'_, '_>, message: &str) {
     let name = input.labels.get(METRIC_NAME).unwrap_or_default();
     let index = input.call.args.iter().position(|arg| arg.value_type() == ValueType::Matrix).unwrap_or(0);
-    input.call.evaluator.warn(&format!("{message} {name:?}"), input.call.args[index].span);
+    input.call.evaluator.warn(&format!("{message} {name:?}"), input.call.place(index));
 }
 
 /// Warns if the range has both floats and histograms.
@@ -48,7 +48,7 @@ fn note_ignored(input: &RangeInput<'_, '_>, floats: usize) {
         let name = input.labels.get(METRIC_NAME).unwrap_or_default();
         let message =
             format!("ignored histograms in a range containing both floats and histograms for metric name {name:?}");
-        input.call.evaluator.info(&message, input.call.args[0].span);
+        input.call.evaluator.info(&message, input.call.place(0));
     }
 }
 
@@ -73,7 +73,7 @@ fn note_unless_counter(input: &RangeInput<'_, '_>) {
     if !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
         let message =
             format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}");
-        input.call.evaluator.info(&message, input.call.args[0].span);
+        input.call.evaluator.info(&message, input.call.place(0));
     }
 }
 
@@ -381,8 +381,8 @@ pub(super) fn quantile_over_time(input: &RangeInput<'_, '_>) -> Option<Value> {
     let q = input.scalars[0];
     let values = only_floats(input)?;
     if !(0.0..=1.0).contains(&q) {
-        let message = format!("quantile value should be between 0 and 1, got {}", sim_wire::format_float(q));
-        input.call.evaluator.warn(&message, input.call.args[0].span);
+        let message = format!("quantile value should be between 0 and 1, got {}", go_g(q));
+        input.call.evaluator.warn(&message, input.call.place(0));
     }
     number(quantile(q, values))
 }
@@ -395,6 +395,13 @@ pub(super) fn mad_over_time(input: &RangeInput<'_, '_>) -> Option<Value> {
 
 pub(super) fn double_exponential_smoothing(input: &RangeInput<'_, '_>) -> Option<Value> {
     let (smoothing, trend) = (input.scalars[0], input.scalars[1]);
+    for (name, short, factor) in [("smoothing", "sf", smoothing), ("trend", "tf", trend)] {
+        if factor <= 0.0 || factor >= 1.0 {
+            let message = format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {factor:.6}");
+            input.call.evaluator.fail(message);
+            return None;
+        }
+    }
     let points = only_floats(input)?;
     if points.len() < 2 {
         return None;

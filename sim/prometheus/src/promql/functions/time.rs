@@ -69,11 +69,17 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// The proleptic Gregorian date of a Unix time in seconds.
+/// Seconds from the year -292277022399, from which Go counts without a sign, to 1970.
+const GO_EPOCH_SECONDS: i128 = 9_223_372_028_741_760_000;
+
+/// The date in UTC of a Unix time in seconds, as Go computes it: what is no number or does not fit is the smallest integer,
+/// and what lies before Go's first year comes round from its last.
 fn date(seconds: f64) -> Date {
-    let seconds = seconds as i64;
-    let days = seconds.div_euclid(86_400);
-    let of_day = seconds.rem_euclid(86_400);
+    let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&seconds);
+    let seconds = if fits { seconds as i64 } else { i64::MIN };
+    let seconds = (i128::from(seconds) + GO_EPOCH_SECONDS).rem_euclid(1 << 64) - GO_EPOCH_SECONDS;
+    let days = seconds.div_euclid(86_400) as i64;
+    let of_day = seconds.rem_euclid(86_400) as i64;
     // Days since 0000-03-01, in eras of 400 years; years start in March so that leap days come last.
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -101,9 +107,7 @@ fn calendar(call: &Call<'_, '_>, part: fn(&Date) -> i64) -> Result<Val, EvalErro
         let value = part(&date(call.t_ms as f64 / 1000.0)) as f64;
         return Ok(Val::Vector(vec![VectorSample::float(Labels::empty(), call.t_ms, value)]));
     };
-    call.evaluator.map_dropping_name(call.evaluator.vector(arg, call.t_ms)?, |seconds| {
-        if seconds.is_finite() { part(&date(seconds)) as f64 } else { f64::NAN }
-    })
+    call.evaluator.map_dropping_name(call.evaluator.vector(arg, call.t_ms)?, |seconds| part(&date(seconds)) as f64)
 }
 
 pub(super) fn year(call: &Call<'_, '_>) -> Result<Val, EvalError> {
@@ -158,14 +162,26 @@ pub(super) fn clamp_min(call: &Call<'_, '_>) -> Result<Val, EvalError> {
     call.evaluator.map_dropping_name(call.evaluator.vector(&call.args[0], call.t_ms)?, |value| go_max(least, value))
 }
 
-/// Go's minimum: NaN wins, unlike Rust's.
+/// Go's minimum: an infinity wins, then what is no number, unlike Rust's.
 fn go_min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.min(b)
+    }
 }
 
-/// Go's maximum: NaN wins, unlike Rust's.
+/// Go's maximum: an infinity wins, then what is no number, unlike Rust's.
 fn go_max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
 }
 
 pub(super) fn round(call: &Call<'_, '_>) -> Result<Val, EvalError> {
@@ -190,6 +206,8 @@ mod tests {
         assert_eq!((leap.year, leap.month, leap.day, leap.day_of_year, leap.weekday), (2024, 2, 29, 60, 4));
         let before = date(-1.0);
         assert_eq!((before.year, before.month, before.day, before.hour, before.minute), (1969, 12, 31, 23, 59));
+        // Measured: Prometheus 3.5.3 on x86-64.
+        assert_eq!(date(f64::NAN).day_of_year, 339);
         assert_eq!(days_in(1900, 2), 28);
         assert_eq!(days_in(2000, 2), 29);
     }
