@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench -p sim-kube                 # everything but the largest cluster
 //! cargo bench -p sim-kube -- largest      # 10 000 custom resources with 50 000 pods
+//! cargo bench -p sim-kube -- memory pods  # these parts only: engine, http, fan-out, start, memory, pods
 //! ```
 //!
 //! What happens inside a world is measured from outside: the wall time of a world that does the work, less that of one that
@@ -46,16 +47,21 @@ const PODS_PER_NODE: usize = 110;
 const RUNS: usize = 5;
 
 fn main() {
-    if std::env::args().any(|argument| argument == "largest") {
-        largest();
-        return;
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let parts: [(&str, fn()); 7] = [
+        ("engine", engine),
+        ("http", over_http),
+        ("fan-out", fan_out),
+        ("start", start),
+        ("memory", memory),
+        ("pods", pods),
+        ("largest", largest),
+    ];
+    for (name, part) in parts {
+        if asked.iter().any(|argument| argument == name) || asked.is_empty() && name != "largest" {
+            part();
+        }
     }
-    engine();
-    over_http();
-    fan_out();
-    start();
-    memory();
-    pods();
 }
 
 fn config_map(number: usize) -> Value {

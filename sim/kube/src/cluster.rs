@@ -255,7 +255,7 @@ fn register_node(api: &ApiServer, name: &str, ip: Ipv4Addr) -> Result<(), crate:
     let made = engine.create_object(object.clone(), &by, now())?;
     object["status"]["conditions"] = workloads::healthy_conditions(&object["status"], &time).into();
     let target = engine.target_of(&object)?;
-    let mut next = made.object.to_value();
+    let mut next = made.object.to_content();
     next["status"] = object["status"].clone();
     engine.update(&Target { subresource: "status".into(), ..target }, next, &by, now())?;
     Ok(())

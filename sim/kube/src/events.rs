@@ -165,7 +165,7 @@ fn newer(component: &str) -> bool {
 
 fn raise(engine: &mut Engine, observed: &Observed, said: Said<'_>, message: &str, now: Timestamp) -> bool {
     let Some(known) = engine.peek("events", &observed.namespace, &observed.name) else { return false };
-    let mut next = known.to_value();
+    let mut next = known.to_content();
     if newer(said.component) {
         next["series"] = json!({"count": observed.count + 1, "lastObservedTime": now.rfc3339_micros()});
     } else {

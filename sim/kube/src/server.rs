@@ -183,7 +183,7 @@ impl ApiServer {
     /// What the server refuses.
     pub fn edit(&self, target: &Target, manager: &str, change: impl FnOnce(&mut Value)) -> Result<Written, Status> {
         let mut engine = self.engine();
-        let mut object = engine.get(target)?.to_value();
+        let mut object = engine.get(target)?.to_content();
         change(&mut object);
         engine.update(target, object, &WriteOptions::by(manager), now())
     }

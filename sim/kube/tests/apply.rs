@@ -195,7 +195,7 @@ fn run(ops: &[Op]) {
             }
         }
         let live = engine.get(&target).expect("it is there");
-        assert_eq!(stored(&live), model, "after {op:?}");
+        assert_eq!(stored(&live.to_value()), model, "after {op:?}");
     }
 }
 

@@ -161,7 +161,7 @@ pub(crate) fn step(engine: &Engine, table: &str, object: &Object, authority_pem:
                 match engine.peek(kind, namespace, json::name(&wanted)) {
                     None if kind == table && name == json::name(&wanted) => create.push(wanted),
                     Some(stored) if kind == "configmaps" && table == kind && stored["data"] != wanted["data"] => {
-                        let mut next = stored.to_value();
+                        let mut next = stored.to_content();
                         next["data"] = wanted["data"].clone();
                         update.push(next);
                     }
@@ -172,7 +172,7 @@ pub(crate) fn step(engine: &Engine, table: &str, object: &Object, authority_pem:
         _ => {
             for role in engine.scan("clusterroles.rbac.authorization.k8s.io", None) {
                 if let Some(rules) = aggregated(engine, role) {
-                    let mut next = role.to_value();
+                    let mut next = role.to_content();
                     next["rules"] = rules.into();
                     update.push(next);
                 }

@@ -1,6 +1,9 @@
 //! The API server's engine: storage, admission of writes, selection of reads. No input or output; time comes in.
 
+mod alike;
+mod facts;
 mod history;
+mod object;
 mod reads;
 mod rules;
 mod store;
@@ -15,10 +18,13 @@ use std::{
 use serde_json::{Value, json};
 use sim_clock::{Chance, Timestamp};
 
+pub use facts::Facts;
 pub use history::COMPACTION_INTERVAL;
+pub use object::Object;
+pub(crate) use object::take_managers;
 pub use reads::{ListPage, ListQuery};
 pub(crate) use reads::{to_storage, view};
-pub use store::{Change, EVENT_LOG_BYTES_MAX, EVENT_LOG_EVENTS_MAX, Event, Key, Object, event_line};
+pub use store::{Change, EVENT_LOG_BYTES_MAX, EVENT_LOG_EVENTS_MAX, Event, Key, event_line};
 pub use versions::ReadVersion;
 pub(crate) use writes::{CUSTOM_CLEANUP, FOREGROUND};
 pub use writes::{Committed, DeleteQuery, Operation, PatchKind, Plan, Propagation, Written};
@@ -28,7 +34,7 @@ use crate::{
     resources::{Registry, ResourceType},
     status::Status,
 };
-use store::Store;
+use store::{Cold, Store};
 
 /// Namespaces every cluster has.
 pub const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -51,6 +57,11 @@ pub struct Target {
 impl Target {
     fn key(&self) -> Key {
         Key::new(&self.namespace, &self.name)
+    }
+
+    /// True for writes that leave all but the status of a built-in kind as it is.
+    fn only_status(&self) -> bool {
+        self.subresource == "status" && self.resource.built_in && self.resource.kind != "CustomResourceDefinition"
     }
 }
 
@@ -112,6 +123,7 @@ pub struct Engine {
     uids: BTreeMap<String, (Arc<str>, Key)>,
     garbage: VecDeque<Garbage>,
     clock: history::Clock,
+    alike: alike::Alike,
     /// Whether pods are given service accounts (and refused without).
     service_accounts: bool,
 }
@@ -129,6 +141,7 @@ impl Engine {
             uids: BTreeMap::new(),
             garbage: VecDeque::new(),
             clock: history::Clock::new(now),
+            alike: alike::Alike::default(),
             service_accounts: false,
         };
         for name in NAMESPACES {
@@ -195,6 +208,16 @@ impl Engine {
     /// Objects that name `uid` as an owner, in order.
     pub fn dependents(&self, uid: &str) -> Vec<Object> {
         self.dependents.get(uid).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Objects of a table and namespace whose controller is `uid`, in order. Costs nothing for what others own.
+    pub fn controlled(&self, table: &str, namespace: &str, uid: &str) -> Vec<Object> {
+        let all = self.dependents.get(uid).into_iter().flatten();
+        all.filter(|((t, key), object)| {
+            **t == *table && key.namespace == namespace && object.facts().controller.as_deref() == Some(uid)
+        })
+        .map(|(_, object)| object.clone())
+        .collect()
     }
 
     /// Objects of a table and namespace that have labels and no controller, in order (pods and ReplicaSets only).
@@ -285,14 +308,27 @@ impl Engine {
         if resource.kind == "CustomResourceDefinition" {
             self.registry.add_definition(&object);
         }
-        self.store.put(&resource.table, key, object);
+        let cooled = self.store.put(&resource.table, key, object);
+        self.take_cooled(cooled);
+    }
+
+    /// Keeps what is cold as the store keeps it.
+    fn take_cooled(&mut self, cooled: Vec<Cold>) {
+        for Cold { table, key, owners, object } in cooled {
+            let entry = (table, key);
+            for owner in owners {
+                if let Some(kept) = self.dependents.get_mut(&owner).and_then(|all| all.get_mut(&entry)) {
+                    kept.clone_from(&object);
+                }
+            }
+        }
     }
 
     fn remove_object(&mut self, resource: &ResourceType, key: &Key) -> Option<Object> {
         let old = self.store.get(&resource.table, key)?.clone();
-        let mut last = old.to_value();
+        let mut last = old.to_content();
         last["metadata"]["resourceVersion"] = self.store.next_revision().to_string().into();
-        let last = Object::new(last);
+        let last = Object::with(last, old.managers().clone());
         let entry = (resource.table.clone(), key.clone());
         for owner in owner_uids(&old) {
             self.forget_dependent(&owner, &entry);
@@ -323,7 +359,8 @@ impl Engine {
             "Service" => self.release_address(&old),
             _ => {}
         }
-        self.store.remove(&resource.table, key, last.clone());
+        let cooled = self.store.remove(&resource.table, key, last.clone());
+        self.take_cooled(cooled);
         Some(last)
     }
 

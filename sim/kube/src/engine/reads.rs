@@ -171,12 +171,12 @@ pub(crate) fn view(resource: &ResourceType, object: Object) -> Object {
     if wanted == resource.storage_api_version {
         return object;
     }
-    let mut value = object.to_value();
+    let mut value = object.to_content();
     if &*resource.table == "events" {
         rename_event(&mut value, true);
     }
     value["apiVersion"] = wanted.into();
-    Object::new(value)
+    Object::with(value, object.managers().clone())
 }
 
 /// The object as the table holds it.

@@ -1,87 +1,32 @@
 //! Tables of objects with one global revision, a bounded log of events a table, and wake-ups for watchers.
 
 use std::{
-    cmp::Ordering,
+    cmp,
     collections::{BTreeMap, VecDeque},
     ops::Bound,
-    ops::Deref,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use serde_json::Value;
 use sim_clock::watch;
 
-use crate::status::Status;
+use super::object::Object;
+use crate::{json, status::Status};
 
 /// Events a table keeps for watchers that start in the past; older revisions answer 410.
 pub const EVENT_LOG_EVENTS_MAX: usize = 4096;
 /// Bytes of objects a table's log keeps, about; the newest event stays whatever its size.
 pub const EVENT_LOG_BYTES_MAX: usize = 32 << 20;
 
+/// Bytes of JSON that may have been read of cold objects, about, before all of them are cooled again.
+pub const WARMED_BYTES_MAX: usize = 16 << 20;
+
 /// What differs between a past revision and the present: the objects as they were then, `None` for those that were not.
 pub type Past = BTreeMap<Key, Option<Object>>;
-
-/// A stored object: immutable, shared, serialised at most once.
-#[derive(Clone)]
-pub struct Object(Arc<Record>);
-
-struct Record {
-    value: Value,
-    weight: usize,
-    json: OnceLock<Bytes>,
-}
-
-impl Object {
-    /// Wraps a value.
-    pub fn new(value: Value) -> Self {
-        let weight = weight(&value);
-        Self(Arc::new(Record { value, weight, json: OnceLock::new() }))
-    }
-
-    /// Its JSON, made on first use.
-    pub fn json(&self) -> Bytes {
-        self.0.json.get_or_init(|| Bytes::from(self.0.value.to_string())).clone()
-    }
-
-    /// About how many bytes its JSON is, without making it.
-    pub fn weight(&self) -> usize {
-        self.0.weight
-    }
-
-    /// A copy of the value, to change and write back.
-    pub fn to_value(&self) -> Value {
-        self.0.value.clone()
-    }
-
-    /// `metadata.resourceVersion` as a number.
-    pub fn revision(&self) -> u64 {
-        crate::json::text(self, &["metadata", "resourceVersion"]).parse().unwrap_or(0)
-    }
-}
-
-/// The length of a value's JSON but for escapes and the digits of numbers.
-fn weight(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
-        Value::String(text) => text.len() + 2,
-        Value::Array(items) => 2 + items.iter().map(|i| weight(i) + 1).sum::<usize>(),
-        Value::Object(map) => 2 + map.iter().map(|(k, v)| k.len() + 4 + weight(v)).sum::<usize>(),
-    }
-}
-
-impl Deref for Object {
-    type Target = Value;
-    fn deref(&self) -> &Value {
-        &self.0.value
-    }
-}
-
-impl std::fmt::Debug for Object {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.value.fmt(f)
-    }
-}
 
 /// Namespace (empty for cluster scope) and name, in the order of etcd's keys `<namespace>/<name>`: of two namespaces of which
 /// one begins with the other, `a-b` comes before `a`, as `-` is less than `/`.
@@ -94,7 +39,7 @@ pub struct Key {
 }
 
 impl Ord for Key {
-    fn cmp(&self, other: &Self) -> Ordering {
+    fn cmp(&self, other: &Self) -> cmp::Ordering {
         if self.namespace == other.namespace {
             return self.name.cmp(&other.name);
         }
@@ -104,13 +49,13 @@ impl Ord for Key {
             // The one that is at its end goes on with a slash.
             (None, Some(next)) => b'/'.cmp(next),
             (Some(next), None) => next.cmp(&b'/'),
-            _ => Ordering::Equal,
+            _ => cmp::Ordering::Equal,
         })
     }
 }
 
 impl PartialOrd for Key {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
@@ -123,7 +68,7 @@ impl Key {
 
     /// The key of an object.
     pub fn of(object: &Value) -> Self {
-        Self::new(crate::json::namespace(object), crate::json::name(object))
+        Self::new(json::namespace(object), json::name(object))
     }
 }
 
@@ -206,6 +151,31 @@ pub struct Store {
     /// Lists from before this revision are refused.
     compacted: u64,
     wake: watch::Sender<u64>,
+    /// What was read of cold objects, in bytes.
+    warmed: Arc<AtomicUsize>,
+}
+
+/// An object that is now held as its JSON alone.
+#[derive(Debug)]
+pub struct Cold {
+    /// Its table.
+    pub table: Arc<str>,
+    /// Its place there.
+    pub key: Key,
+    /// The uids of its owners.
+    pub owners: Vec<String>,
+    /// What is held.
+    pub object: Object,
+}
+
+impl Cold {
+    /// Cools an object of a table in its place.
+    fn make(table: &Arc<str>, key: &Key, stored: &mut Object, warmed: &Arc<AtomicUsize>) -> Self {
+        let references = json::list(stored, &["metadata", "ownerReferences"]);
+        let owners = references.iter().map(|owner| json::text(owner, &["uid"]).to_owned()).collect();
+        *stored = stored.cool(warmed);
+        Self { table: table.clone(), key: key.clone(), owners, object: stored.clone() }
+    }
 }
 
 impl Store {
@@ -291,32 +261,48 @@ impl Store {
         self.tables.get(table).map(|t| t.undone(revision)).unwrap_or_default()
     }
 
-    /// Writes an object whose `resourceVersion` is [`Self::next_revision`].
-    pub fn put(&mut self, table: &Arc<str>, key: Key, object: Object) {
+    /// Writes an object whose `resourceVersion` is [`Self::next_revision`]. Returns what was cooled on the way: whoever keeps
+    /// objects of the store should take these instead.
+    pub fn put(&mut self, name: &Arc<str>, key: Key, object: Object) -> Vec<Cold> {
         self.revision += 1;
         let revision = self.revision;
-        let table = self.tables.entry(table.clone()).or_default();
+        let table = self.tables.entry(name.clone()).or_default();
         let before = table.objects.insert(key, object.clone());
         let change = if before.is_some() { Change::Modified } else { Change::Added };
-        table.record(Event { revision, change, object, before, line: OnceLock::new() });
+        let forgotten = table.record(Event { revision, change, object, before, line: OnceLock::new() });
+        let mut cooled = table.cool(name, forgotten, &self.warmed);
+        if self.warmed.load(Ordering::Relaxed) > WARMED_BYTES_MAX {
+            self.cool_again(&mut cooled);
+        }
         self.wake.send_replace(revision);
+        cooled
     }
 
     /// Removes an object; `last` is its final state at [`Self::next_revision`].
-    pub fn remove(&mut self, table: &Arc<str>, key: &Key, last: Object) {
-        if let Some(t) = self.tables.get_mut(table)
-            && let Some(before) = t.objects.remove(key)
-        {
-            self.revision += 1;
-            let event = Event {
-                revision: self.revision,
-                change: Change::Deleted,
-                object: last,
-                before: Some(before),
-                line: OnceLock::new(),
-            };
-            t.record(event);
-            self.wake.send_replace(self.revision);
+    pub fn remove(&mut self, name: &Arc<str>, key: &Key, last: Object) -> Vec<Cold> {
+        let Some(table) = self.tables.get_mut(name) else { return Vec::new() };
+        let Some(before) = table.objects.remove(key) else { return Vec::new() };
+        self.revision += 1;
+        let event = Event {
+            revision: self.revision,
+            change: Change::Deleted,
+            object: last,
+            before: Some(before),
+            line: OnceLock::new(),
+        };
+        let forgotten = table.record(event);
+        let cooled = table.cool(name, forgotten, &self.warmed);
+        self.wake.send_replace(self.revision);
+        cooled
+    }
+
+    /// Cools what was cold once and has been read since.
+    fn cool_again(&mut self, cooled: &mut Vec<Cold>) {
+        self.warmed.store(0, Ordering::Relaxed);
+        for (name, table) in &mut self.tables {
+            for (key, object) in table.objects.iter_mut().filter(|(_, object)| object.is_warmed()) {
+                cooled.push(Cold::make(name, key, object, &self.warmed));
+            }
         }
     }
 
@@ -363,7 +349,9 @@ impl Store {
 }
 
 impl Table {
-    fn record(&mut self, event: Event) {
+    /// Adds an event to the log and returns the objects of those that the log forgets for it.
+    fn record(&mut self, event: Event) -> Vec<Object> {
+        let mut forgotten = Vec::new();
         self.log_bytes += event.object.weight();
         let revision = event.revision;
         self.log.push_back(Arc::new(event));
@@ -371,8 +359,25 @@ impl Table {
             let Some(old) = self.log.pop_front() else { break };
             self.log_bytes = self.log_bytes.saturating_sub(old.object.weight());
             self.compacted = old.revision;
+            forgotten.push(old.object.clone());
         }
         self.wake.send_replace(revision);
+        forgotten
+    }
+
+    /// Cools those of some objects that are still what is stored and that nobody else holds: they have not changed for long.
+    fn cool(&mut self, name: &Arc<str>, forgotten: Vec<Object>, warmed: &Arc<AtomicUsize>) -> Vec<Cold> {
+        let mut cooled = Vec::new();
+        for old in forgotten {
+            let key = Key::of(&old);
+            let Some(stored) = self.objects.get_mut(&key).filter(|stored| stored.is(&old)) else { continue };
+            // The table, this list, and those who keep an owner's dependents at hand.
+            let own = 2 + json::list(&old, &["metadata", "ownerReferences"]).len();
+            if old.holders() <= own {
+                cooled.push(Cold::make(name, &key, stored, warmed));
+            }
+        }
+        cooled
     }
 
     /// The events after a revision undone, newest first: the oldest has the last word.

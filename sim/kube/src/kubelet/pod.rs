@@ -18,7 +18,7 @@ use crate::{
     engine::{DeleteQuery, Object, Target, WriteOptions},
     json,
     outages::{CRASH_AFTER, Doom, MEMORY_LASTS},
-    workloads::set_condition,
+    workloads::{set_condition, with_status},
 };
 
 /// Notes a pod's tasks may have waiting for its worker.
@@ -347,7 +347,7 @@ impl Worker {
         let prepared = {
             let engine = self.shared.server.engine();
             // The environment may name the pod's IP.
-            let mut pod = self.pod.to_value();
+            let mut pod = self.pod.to_content();
             pod["status"]["podIP"] = self.host.ip().to_string().into();
             pod["status"]["hostIP"] = self.node.ip().to_string().into();
             let spec = &self.slots[at].spec;
@@ -601,9 +601,9 @@ impl Worker {
         if json::uid(&stored) != json::uid(&self.pod) {
             return;
         }
-        let old = stored.get("status").cloned().unwrap_or(Value::Null);
+        let old = stored.get("status").unwrap_or(&Value::Null);
         let mut status = pod_status(
-            &old,
+            old,
             &self.slots,
             self.phase(),
             &self.host.ip().to_string(),
@@ -622,12 +622,12 @@ impl Worker {
         if let Some(generation) = json::at(&stored, &["metadata", "generation"]) {
             status["observedGeneration"] = generation.clone();
         }
+        let same = status == *old;
         self.reported = Some(status.clone());
-        if status == old {
+        if same {
             return;
         }
-        let mut next = stored.to_value();
-        next["status"] = status;
+        let next = with_status(&stored, status);
         if let Ok(target) = engine.target_of(&stored) {
             let target = Target { subresource: "status".into(), ..target };
             // The lock is held since the read: nothing can have come between.

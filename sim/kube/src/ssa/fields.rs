@@ -1,7 +1,8 @@
 //! Sets of field paths and their wire form, `FieldsV1`.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -10,14 +11,25 @@ use crate::json;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Element {
     /// `f:name`.
-    Field(String),
+    Field(Arc<str>),
     /// `k:{"name":"a"}`: canonical JSON of the key fields.
-    Key(String),
+    Key(Arc<str>),
     /// `v:"x"`: canonical JSON of an item of a set.
-    Value(String),
+    Value(Arc<str>),
 }
 
 impl Element {
+    /// A field by its name.
+    pub fn field(name: &str) -> Self {
+        Element::Field(name.into())
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Element::Field(text) | Element::Key(text) | Element::Value(text) => text,
+        }
+    }
+
     fn wire(&self) -> String {
         match self {
             Element::Field(name) => format!("f:{name}"),
@@ -29,9 +41,9 @@ impl Element {
     fn from_wire(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;
         match kind {
-            "f" => Some(Element::Field(rest.to_owned())),
+            "f" => Some(Element::field(rest)),
             "k" | "v" => {
-                let canonical = json::canonical(&serde_json::from_str::<Value>(rest).ok()?);
+                let canonical = json::canonical(&serde_json::from_str::<Value>(rest).ok()?).into();
                 Some(if kind == "k" { Element::Key(canonical) } else { Element::Value(canonical) })
             }
             _ => None,
@@ -45,10 +57,10 @@ struct Node {
     below: FieldSet,
 }
 
-/// A set of field paths, as a tree.
+/// A set of field paths, as a tree: every object has some, so that a level is a sorted list and not a map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
-    nodes: BTreeMap<Element, Node>,
+    nodes: Vec<(Element, Node)>,
 }
 
 impl FieldSet {
@@ -57,10 +69,37 @@ impl FieldSet {
         self.nodes.is_empty()
     }
 
+    fn find(&self, element: &Element) -> Option<&Node> {
+        let at = self.nodes.binary_search_by(|(e, _)| e.cmp(element)).ok()?;
+        self.nodes.get(at).map(|(_, node)| node)
+    }
+
+    /// The node of an element, made if it is not there.
+    fn entry(&mut self, element: &Element) -> &mut Node {
+        let at = match self.nodes.binary_search_by(|(e, _)| e.cmp(element)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.nodes.insert(at, (element.clone(), Node::default()));
+                at
+            }
+        };
+        &mut self.nodes[at].1
+    }
+
+    fn find_field(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|(e, _)| matches!(e, Element::Field(n) if **n == *name))
+    }
+
+    /// Gives back what growing took too much.
+    pub fn shrink(&mut self) {
+        self.nodes.shrink_to_fit();
+        self.nodes.iter_mut().for_each(|(_, node)| node.below.shrink());
+    }
+
     /// Adds a path; the empty path is no path.
     pub fn insert(&mut self, path: &[Element]) {
         let Some((first, rest)) = path.split_first() else { return };
-        let node = self.nodes.entry(first.clone()).or_default();
+        let node = self.entry(first);
         if rest.is_empty() {
             node.member = true;
         } else {
@@ -71,38 +110,63 @@ impl FieldSet {
     /// Puts a whole set under an element, marking the element itself if `member`.
     pub fn graft(&mut self, element: Element, member: bool, below: FieldSet) {
         if member || !below.is_empty() {
-            let node = self.nodes.entry(element).or_default();
+            let node = self.entry(&element);
             node.member |= member;
             if node.below.is_empty() { node.below = below } else { node.below.absorb(&below) }
+        }
+    }
+
+    /// Puts an element that comes behind all others, if anything is left of it.
+    fn push(&mut self, element: &Element, member: bool, below: FieldSet) {
+        if member || !below.is_empty() {
+            self.nodes.push((element.clone(), Node { member, below }));
         }
     }
 
     /// True if exactly this path is a member.
     pub fn contains(&self, path: &[Element]) -> bool {
         let Some((first, rest)) = path.split_first() else { return false };
-        self.nodes.get(first).is_some_and(|n| if rest.is_empty() { n.member } else { n.below.contains(rest) })
+        self.find(first).is_some_and(|n| if rest.is_empty() { n.member } else { n.below.contains(rest) })
     }
 
     /// The set below an element (`None`: nothing there), and whether the element itself is a member.
     pub fn at(&self, element: &Element) -> Option<(bool, &FieldSet)> {
-        self.nodes.get(element).map(|n| (n.member, &n.below))
+        self.find(element).map(|n| (n.member, &n.below))
     }
 
     /// Adds all of `other`.
     pub fn absorb(&mut self, other: &FieldSet) {
+        if self.is_empty() {
+            self.nodes.clone_from(&other.nodes);
+            return;
+        }
         for (element, node) in &other.nodes {
-            let mine = self.nodes.entry(element.clone()).or_default();
+            let mine = self.entry(element);
             mine.member |= node.member;
             mine.below.absorb(&node.below);
         }
+    }
+
+    /// True if a member of one is a member of the other.
+    pub fn meets(&self, other: &FieldSet) -> bool {
+        self.nodes.iter().any(|(element, node)| {
+            other.find(element).is_some_and(|theirs| node.member && theirs.member || node.below.meets(&theirs.below))
+        })
+    }
+
+    /// True if a member of `other` is a member of this, or above one.
+    pub fn meets_below(&self, other: &FieldSet) -> bool {
+        self.nodes.iter().any(|(element, node)| {
+            other.find(element).is_some_and(|theirs| theirs.member || node.below.meets_below(&theirs.below))
+        })
     }
 
     /// Members of both.
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {
         let mut out = FieldSet::default();
         for (element, node) in &self.nodes {
-            if let Some(theirs) = other.nodes.get(element) {
-                out.graft(element.clone(), node.member && theirs.member, node.below.intersection(&theirs.below));
+            if let Some(theirs) = other.find(element) {
+                out.push(element, node.member && theirs.member, node.below.intersection(&theirs.below));
             }
         }
         out
@@ -112,11 +176,11 @@ impl FieldSet {
     pub fn difference(&self, other: &FieldSet) -> FieldSet {
         let mut out = FieldSet::default();
         for (element, node) in &self.nodes {
-            match other.nodes.get(element) {
+            match other.find(element) {
                 Some(theirs) => {
-                    out.graft(element.clone(), node.member && !theirs.member, node.below.difference(&theirs.below));
+                    out.push(element, node.member && !theirs.member, node.below.difference(&theirs.below));
                 }
-                None => out.graft(element.clone(), node.member, node.below.clone()),
+                None => out.push(element, node.member, node.below.clone()),
             }
         }
         out
@@ -126,10 +190,10 @@ impl FieldSet {
     pub fn recursive_difference(&self, other: &FieldSet) -> FieldSet {
         let mut out = FieldSet::default();
         for (element, node) in &self.nodes {
-            match other.nodes.get(element) {
+            match other.find(element) {
                 Some(theirs) if theirs.member => {}
-                Some(theirs) => out.graft(element.clone(), node.member, node.below.recursive_difference(&theirs.below)),
-                None => out.graft(element.clone(), node.member, node.below.clone()),
+                Some(theirs) => out.push(element, node.member, node.below.recursive_difference(&theirs.below)),
+                None => out.push(element, node.member, node.below.clone()),
             }
         }
         out
@@ -138,22 +202,21 @@ impl FieldSet {
     /// Drops a path and everything below it.
     pub fn forget(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first() else { return };
-        let element = Element::Field((*first).to_owned());
+        let Some(at) = self.find_field(first) else { return };
         if rest.is_empty() {
-            self.nodes.remove(&element);
-        } else if let Some(node) = self.nodes.get_mut(&element) {
+            self.nodes.remove(at);
+        } else {
+            let node = &mut self.nodes[at].1;
             node.below.forget(rest);
             if !node.member && node.below.is_empty() {
-                self.nodes.remove(&element);
+                self.nodes.remove(at);
             }
         }
     }
 
     /// Keeps only what is below the given top-level field.
     pub fn only(&self, field: &str) -> FieldSet {
-        let element = Element::Field(field.to_owned());
-        let nodes = self.nodes.get(&element).map(|n| (element.clone(), n.clone())).into_iter().collect();
-        FieldSet { nodes }
+        FieldSet { nodes: self.find_field(field).map(|at| self.nodes[at].clone()).into_iter().collect() }
     }
 
     /// Every member, as text like `.spec.template.spec.containers[name="a"].image`, in order.
@@ -175,18 +238,17 @@ impl FieldSet {
 
     /// The wire form.
     pub fn to_value(&self) -> Value {
-        let mut map = Map::new();
-        for (element, node) in &self.nodes {
-            let mut inner = node.below.to_value();
-            if node.member
-                && !node.below.is_empty()
-                && let Value::Object(fields) = &mut inner
-            {
-                fields.shift_insert(0, ".".into(), Value::Object(Map::new()));
-            }
-            map.insert(element.wire(), inner);
-        }
-        Value::Object(map)
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// About how many bytes the wire form is.
+    pub fn weight(&self) -> usize {
+        const ENTRY_BYTES: usize = 6;
+        let of = |(element, node): &(Element, Node)| {
+            let dot = if node.member && !node.below.is_empty() { 7 } else { 0 };
+            ENTRY_BYTES + element.text().len() + dot + node.below.weight()
+        };
+        2 + self.nodes.iter().map(of).sum::<usize>()
     }
 
     /// Reads the wire form; what is not understood is left out.
@@ -200,6 +262,28 @@ impl FieldSet {
             }
         }
         out
+    }
+}
+
+impl Serialize for FieldSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Below(self, false).serialize(serializer)
+    }
+}
+
+/// A level of the wire form, with a dot if what is above it is a member too.
+struct Below<'a>(&'a FieldSet, bool);
+
+impl Serialize for Below<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if self.1 && !self.0.is_empty() {
+            map.serialize_entry(".", &Below(&FieldSet::default(), false))?;
+        }
+        for (element, node) in &self.0.nodes {
+            map.serialize_entry(&element.wire(), &Below(&node.below, node.member))?;
+        }
+        map.end()
     }
 }
 

@@ -1,8 +1,11 @@
 //! Managers of an object's fields: applying with conflicts, and updates that take over what they change.
 
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::{Changes, FieldSet, Shape, compare, merge, remove, to_field_set};
+use super::{Changes, FieldSet, Shape, compare, compare_field, merge, remove, to_field_set};
 use crate::{
     json,
     status::{Cause, Status},
@@ -20,71 +23,104 @@ pub enum Operation {
     Update,
 }
 
-/// An entry of `metadata.managedFields`.
+/// An entry of `metadata.managedFields`. Its parts are shared: an object's versions say mostly the same of its owners, and so do
+/// objects that are made by the same controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manager {
     /// Name given by the client.
-    pub name: String,
+    pub name: Arc<str>,
     /// Apply or Update.
     pub operation: Operation,
     /// Version under which the fields were written.
-    pub api_version: String,
+    pub api_version: Arc<str>,
     /// `status`, or empty for the main resource.
-    pub subresource: String,
+    pub subresource: Arc<str>,
     /// RFC 3339 time of its last change.
-    pub time: String,
+    pub time: Arc<str>,
     /// What it owns.
-    pub fields: FieldSet,
+    pub fields: Arc<FieldSet>,
 }
 
 impl Manager {
-    fn same(&self, other: &Manager) -> bool {
+    fn new(writer: Writer<'_>, operation: Operation, fields: FieldSet) -> Self {
+        Self {
+            name: writer.manager.into(),
+            operation,
+            api_version: writer.api_version.into(),
+            subresource: writer.subresource.into(),
+            time: writer.time.into(),
+            fields: Arc::new(fields),
+        }
+    }
+
+    /// True if an entry of the one replaces an entry of the other.
+    pub fn same(&self, other: &Manager) -> bool {
         self.name == other.name
             && self.operation == other.operation
             && self.subresource == other.subresource
             && (self.operation == Operation::Apply || self.api_version == other.api_version)
     }
 
-    /// Reads all entries of an object.
-    pub fn read(object: &Value) -> Vec<Manager> {
-        let entries = json::list(object, &["metadata", "managedFields"]);
+    /// Reads the entries of a list, as it is in `metadata.managedFields`.
+    pub fn read(entries: &[Value]) -> Vec<Manager> {
+        let text = |entry: &Value, key: &str| Arc::from(json::text(entry, &[key]));
         entries
             .iter()
             .map(|e| Manager {
-                name: json::text(e, &["manager"]).to_owned(),
+                name: text(e, "manager"),
                 operation: if json::text(e, &["operation"]) == "Apply" { Operation::Apply } else { Operation::Update },
-                api_version: json::text(e, &["apiVersion"]).to_owned(),
-                subresource: json::text(e, &["subresource"]).to_owned(),
-                time: json::text(e, &["time"]).to_owned(),
-                fields: e.get("fieldsV1").map(FieldSet::from_value).unwrap_or_default(),
+                api_version: text(e, "apiVersion"),
+                subresource: text(e, "subresource"),
+                time: text(e, "time"),
+                fields: Arc::new(e.get("fieldsV1").map(FieldSet::from_value).unwrap_or_default()),
             })
             .collect()
     }
 
-    fn to_value(&self) -> Value {
-        let operation = if self.operation == Operation::Apply { "Apply" } else { "Update" };
-        let mut value = json!({
-            "manager": self.name, "operation": operation, "apiVersion": self.api_version, "time": self.time,
-            "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_value(),
-        });
-        if !self.subresource.is_empty() {
-            value["subresource"] = self.subresource.clone().into();
-        }
-        value
+    /// About how many bytes the entry's JSON is.
+    pub fn weight(&self) -> usize {
+        const FRAME_BYTES: usize = 90;
+        let subresource = if self.subresource.is_empty() { 0 } else { 17 + self.subresource.len() };
+        FRAME_BYTES + self.name.len() + self.api_version.len() + self.time.len() + subresource + self.fields.weight()
     }
 
-    /// Writes the entries into an object: appliers first, then by time and name, as the real server sorts them.
-    pub fn write(mut managers: Vec<Manager>, object: &mut Value) {
+    /// Leaves out who owns nothing, and sorts: appliers first, then by time and name, as the real server does.
+    pub fn settle(managers: &mut Vec<Manager>) {
         managers.retain(|m| !m.fields.is_empty());
         managers.sort_by(|a, b| {
             (a.operation, &a.time, &a.name, &a.subresource).cmp(&(b.operation, &b.time, &b.name, &b.subresource))
         });
+    }
+
+    /// Writes the entries into an object.
+    pub fn write(managers: &[Manager], object: &mut Value) {
         let metadata = json::child_map(object, "metadata");
         if managers.is_empty() {
             metadata.shift_remove("managedFields");
         } else {
-            metadata.insert("managedFields".into(), managers.iter().map(Manager::to_value).collect::<Vec<_>>().into());
+            metadata.insert("managedFields".into(), json!(managers));
         }
+    }
+}
+
+impl Serialize for Manager {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let operation = if self.operation == Operation::Apply { "Apply" } else { "Update" };
+        let mut map = serializer.serialize_map(None)?;
+        for (key, text) in [
+            ("manager", &*self.name),
+            ("operation", operation),
+            ("apiVersion", &*self.api_version),
+            ("time", &*self.time),
+            ("fieldsType", "FieldsV1"),
+        ] {
+            map.serialize_entry(key, text)?;
+        }
+        map.serialize_entry("fieldsV1", &*self.fields)?;
+        if !self.subresource.is_empty() {
+            map.serialize_entry("subresource", &*self.subresource)?;
+        }
+        map.end()
     }
 }
 
@@ -156,26 +192,21 @@ pub struct Applied {
 /// 409 with one cause a field if another manager owns a field that would change, unless `force`.
 pub fn apply(
     live: &Value,
+    managers: &[Manager],
     config: &Value,
     shape: Shape<'_>,
     writer: Writer<'_>,
     force: bool,
 ) -> Result<Applied, Status> {
-    let mut managers = Manager::read(live);
+    let mut managers = managers.to_vec();
     let mut merged = merge(live, config, shape);
-    let mut entry = Manager {
-        name: writer.manager.to_owned(),
-        operation: Operation::Apply,
-        api_version: writer.api_version.to_owned(),
-        subresource: writer.subresource.to_owned(),
-        time: writer.time.to_owned(),
-        fields: strip_reset(to_field_set(config, shape), writer.subresource, writer.has_status),
-    };
+    let owned = strip_reset(to_field_set(config, shape), writer.subresource, writer.has_status);
+    let mut entry = Manager::new(writer, Operation::Apply, owned);
     let before = managers.iter().position(|m| m.same(&entry)).map(|at| managers.remove(at));
     let last = before.as_ref().map(|m| m.fields.clone()).unwrap_or_default();
 
     // What this manager owned and no longer names goes, unless somebody else owns it.
-    let mut kept = entry.fields.clone();
+    let mut kept = FieldSet::clone(&entry.fields);
     for manager in &managers {
         kept.absorb(&manager.fields);
     }
@@ -196,12 +227,7 @@ pub fn apply(
     if !conflicts.is_empty() && !force {
         return Err(conflict_status(&conflicts));
     }
-    for m in &mut managers {
-        let after = m.fields.difference(&written).recursive_difference(&changes.removed);
-        if after != m.fields {
-            m.fields = after;
-        }
-    }
+    lose(&mut managers, &written, &changes.removed);
     if let Some(before) = before
         && before.fields == entry.fields
         && before.api_version == entry.api_version
@@ -246,32 +272,38 @@ fn describe(m: &Manager) -> String {
     text
 }
 
-/// Books an update: the writer owns what it changed, others lose it.
-pub fn update(old: &Value, new: &Value, shape: Shape<'_>, writer: Writer<'_>) -> Vec<Manager> {
-    let mut managers = Manager::read(old);
-    let changes = compare(old, new, shape);
+/// Takes from all what another wrote, and what is gone.
+fn lose(managers: &mut [Manager], written: &FieldSet, removed: &FieldSet) {
+    for m in managers {
+        if m.fields.meets(written) || m.fields.meets_below(removed) {
+            m.fields = Arc::new(m.fields.difference(written).recursive_difference(removed));
+        }
+    }
+}
+
+/// Books an update: the writer owns what it changed, others lose it. `managers` are those of the old object.
+pub fn update(old: &Value, managers: &[Manager], new: &Value, shape: Shape<'_>, writer: Writer<'_>) -> Vec<Manager> {
+    let mut managers = managers.to_vec();
+    let changes = if writer.subresource == "status" && writer.has_status {
+        compare_field(old, new, "status", shape) // nothing else can have changed
+    } else {
+        compare(old, new, shape)
+    };
     let changed = strip_reset(changes.written(), writer.subresource, writer.has_status);
     let removed = changes.removed;
     if changed.is_empty() && removed.is_empty() {
         return managers;
     }
-    for m in &mut managers {
-        m.fields = m.fields.difference(&changed).recursive_difference(&removed);
-    }
+    lose(&mut managers, &changed, &removed);
     if changed.is_empty() {
         return managers;
     }
-    let mut entry = Manager {
-        name: writer.manager.to_owned(),
-        operation: Operation::Update,
-        api_version: writer.api_version.to_owned(),
-        subresource: writer.subresource.to_owned(),
-        time: writer.time.to_owned(),
-        fields: changed,
-    };
+    let mut entry = Manager::new(writer, Operation::Update, FieldSet::default());
+    let mut fields = changed;
     if let Some(at) = managers.iter().position(|m| m.same(&entry)) {
-        entry.fields.absorb(&managers.remove(at).fields);
+        fields.absorb(&managers.remove(at).fields);
     }
+    entry.fields = Arc::new(fields);
     managers.push(entry);
     cap_updates(&mut managers);
     managers
@@ -284,7 +316,7 @@ fn cap_updates(managers: &mut Vec<Manager>) {
         updates.sort_by(|&a, &b| managers[a].time.cmp(&managers[b].time).then(a.cmp(&b)));
         let (oldest, next) = (updates[0], updates[1]);
         let fields = managers[oldest].fields.clone();
-        managers[next].fields.absorb(&fields);
+        Arc::make_mut(&mut managers[next].fields).absorb(&fields);
         managers[next].name = "ancient-changes".into();
         managers.remove(oldest);
     }

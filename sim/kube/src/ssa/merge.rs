@@ -9,7 +9,7 @@ use crate::json;
 pub(super) fn identity(item: &Value, kind: &ListKind<'_>, list: Shape<'_>) -> Option<Element> {
     match kind {
         ListKind::Atomic => None,
-        ListKind::Set => (!item.is_object() && !item.is_array()).then(|| Element::Value(json::canonical(item))),
+        ListKind::Set => (!item.is_object() && !item.is_array()).then(|| Element::Value(json::canonical(item).into())),
         ListKind::Map(keys) => {
             let mut key = Map::new();
             for name in keys {
@@ -19,7 +19,7 @@ pub(super) fn identity(item: &Value, kind: &ListKind<'_>, list: Shape<'_>) -> Op
                     key.insert((*name).to_owned(), value);
                 }
             }
-            (!key.is_empty()).then(|| Element::Key(json::canonical(&Value::Object(key))))
+            (!key.is_empty()).then(|| Element::Key(json::canonical(&Value::Object(key)).into()))
         }
     }
 }
@@ -49,7 +49,7 @@ fn below(value: &Value, shape: Shape<'_>) -> Option<FieldSet> {
         Value::Object(map) if !shape.atomic_map() => {
             let mut out = FieldSet::default();
             for (name, child) in map {
-                let element = Element::Field(name.clone());
+                let element = Element::field(name);
                 match below(child, shape.entry(name)) {
                     None => out.graft(element, true, FieldSet::default()),
                     Some(inner) => {
@@ -100,13 +100,38 @@ pub fn compare(old: &Value, new: &Value, shape: Shape<'_>) -> Changes {
     changes
 }
 
-/// Everything below `path`, which is only on one side.
-fn whole(value: &Value, shape: Shape<'_>, path: &[Element], into: &mut FieldSet) {
-    let mut set = FieldSet::default();
-    match below_with_containers(value, shape) {
-        Some(inner) => nest(path, true, inner, &mut set),
-        None => nest(path, true, FieldSet::default(), &mut set),
+/// Compares one field of two objects.
+pub fn compare_field(old: &Value, new: &Value, name: &str, shape: Shape<'_>) -> Changes {
+    let mut changes = Changes::default();
+    let (way, inner) = (&mut vec![Way::Field(name)], shape.entry(name));
+    match (old.get(name), new.get(name)) {
+        (Some(a), Some(b)) => compare_at(a, b, inner, way, &mut changes),
+        (Some(a), None) => whole(a, inner, way, &mut changes.removed),
+        (None, Some(b)) => whole(b, inner, way, &mut changes.added),
+        (None, None) => {}
     }
+    changes
+}
+
+/// One step of the way to what is compared: most of it is the same on both sides and never becomes a path.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Field(&'a str),
+    Item(&'a Element),
+}
+
+fn path_of(way: &[Way<'_>]) -> Vec<Element> {
+    let element = |step: &Way<'_>| match step {
+        Way::Field(name) => Element::field(name),
+        Way::Item(element) => (*element).clone(),
+    };
+    way.iter().map(element).collect()
+}
+
+/// Everything below `way`, which is only on one side.
+fn whole(value: &Value, shape: Shape<'_>, way: &[Way<'_>], into: &mut FieldSet) {
+    let mut set = FieldSet::default();
+    nest(&path_of(way), true, below_with_containers(value, shape).unwrap_or_default(), &mut set);
     into.absorb(&set);
 }
 
@@ -129,7 +154,7 @@ fn below_with_containers(value: &Value, shape: Shape<'_>) -> Option<FieldSet> {
             let mut out = FieldSet::default();
             for (name, child) in map {
                 let inner = below_with_containers(child, shape.entry(name));
-                out.graft(Element::Field(name.clone()), true, inner.unwrap_or_default());
+                out.graft(Element::field(name), true, inner.unwrap_or_default());
             }
             Some(out)
         }
@@ -145,44 +170,53 @@ fn below_with_containers(value: &Value, shape: Shape<'_>) -> Option<FieldSet> {
     }
 }
 
-fn compare_at(old: &Value, new: &Value, shape: Shape<'_>, path: &mut Vec<Element>, changes: &mut Changes) {
+fn compare_at<'a>(old: &'a Value, new: &'a Value, shape: Shape<'_>, way: &mut Vec<Way<'a>>, changes: &mut Changes) {
     match (old, new) {
         (Value::Object(a), Value::Object(b)) if !shape.atomic_map() => {
             for (name, child) in a {
-                path.push(Element::Field(name.clone()));
+                way.push(Way::Field(name));
                 match b.get(name) {
-                    Some(other) => compare_at(child, other, shape.entry(name), path, changes),
-                    None => whole(child, shape.entry(name), path, &mut changes.removed),
+                    Some(other) => compare_at(child, other, shape.entry(name), way, changes),
+                    None => whole(child, shape.entry(name), way, &mut changes.removed),
                 }
-                path.pop();
+                way.pop();
             }
             for (name, child) in b.iter().filter(|(name, _)| !a.contains_key(*name)) {
-                path.push(Element::Field(name.clone()));
-                whole(child, shape.entry(name), path, &mut changes.added);
-                path.pop();
+                way.push(Way::Field(name));
+                whole(child, shape.entry(name), way, &mut changes.added);
+                way.pop();
             }
         }
-        (Value::Array(a), Value::Array(b)) => match (identities(a, shape), identities(b, shape)) {
-            (Some(ia), Some(ib)) => {
-                for (element, item) in ia.iter().zip(a) {
-                    path.push(element.clone());
-                    match ib.iter().position(|e| e == element) {
-                        Some(at) => compare_at(item, &b[at], shape.item(), path, changes),
-                        None => whole(item, shape.item(), path, &mut changes.removed),
-                    }
-                    path.pop();
-                }
-                for (element, item) in ib.iter().zip(b).filter(|(e, _)| !ia.contains(e)) {
-                    path.push(element.clone());
-                    whole(item, shape.item(), path, &mut changes.added);
-                    path.pop();
-                }
-            }
-            _ if a == b => {}
-            _ => changes.modified.insert(path),
+        (Value::Array(a), Value::Array(b)) if a != b => match (identities(a, shape), identities(b, shape)) {
+            (Some(ia), Some(ib)) => compare_lists((a, &ia), (b, &ib), shape, way, changes),
+            _ => changes.modified.insert(&path_of(way)),
         },
         _ if old == new => {}
-        _ => changes.modified.insert(path),
+        _ => changes.modified.insert(&path_of(way)),
+    }
+}
+
+fn compare_lists(
+    (a, ia): (&[Value], &[Element]),
+    (b, ib): (&[Value], &[Element]),
+    shape: Shape<'_>,
+    way: &[Way<'_>],
+    changes: &mut Changes,
+) {
+    // Elements live as long as this list is looked at: the way goes on in a copy.
+    let mut way: Vec<Way<'_>> = way.to_vec();
+    for (element, item) in ia.iter().zip(a) {
+        way.push(Way::Item(element));
+        match ib.iter().position(|e| e == element).and_then(|at| b.get(at)) {
+            Some(other) => compare_at(item, other, shape.item(), &mut way, changes),
+            None => whole(item, shape.item(), &way, &mut changes.removed),
+        }
+        way.pop();
+    }
+    for (element, item) in ib.iter().zip(b).filter(|(e, _)| !ia.contains(e)) {
+        way.push(Way::Item(element));
+        whole(item, shape.item(), &way, &mut changes.added);
+        way.pop();
     }
 }
 
@@ -256,7 +290,7 @@ pub fn remove(value: &mut Value, gone: &FieldSet, kept: &FieldSet, shape: Shape<
         had && is_empty(child) && !kept_here
     };
     match value {
-        Value::Object(map) => map.retain(|name, child| !judge(&Element::Field(name.clone()), child, shape.entry(name))),
+        Value::Object(map) => map.retain(|name, child| !judge(&Element::field(name), child, shape.entry(name))),
         Value::Array(items) => {
             let Some(elements) = identities(items, shape) else { return };
             let mut at = 0;

@@ -14,5 +14,5 @@ pub(crate) use check::go_plain;
 pub use check::{check, text as complaints_text};
 pub use fields::{Element, FieldSet};
 pub use manage::{Applied, Manager, Operation, Writer, apply, update};
-pub use merge::{Changes, compare, merge, remove, to_field_set};
+pub use merge::{Changes, compare, compare_field, merge, remove, to_field_set};
 pub use shape::{ListKind, Shape};

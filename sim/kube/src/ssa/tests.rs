@@ -25,10 +25,18 @@ fn shape_of(live: &Value, config: &Value) -> Shape<'static> {
 }
 
 fn applied(live: &Value, config: &Value, manager: &str, force: bool) -> Result<Value, Status> {
-    let done = apply(live, config, shape_of(live, config), by(manager), force)?;
-    let mut object = done.object;
-    Manager::write(done.managers, &mut object);
-    Ok(object)
+    let done = apply(live, &managers(live), config, shape_of(live, config), by(manager), force)?;
+    Ok(with(done.managers, done.object))
+}
+
+fn managers(object: &Value) -> Vec<Manager> {
+    Manager::read(json::list(object, &["metadata", "managedFields"]))
+}
+
+fn with(mut managers: Vec<Manager>, mut object: Value) -> Value {
+    Manager::settle(&mut managers);
+    Manager::write(&managers, &mut object);
+    object
 }
 
 #[test]
@@ -44,8 +52,7 @@ fn a_conflict_names_the_manager_and_the_field_and_force_takes_it() {
         json!([{"reason": "FieldManagerConflict", "message": "conflict with \"first\"", "field": ".data.a"}])
     );
     let taken = applied(&one, &json!({"data": {"a": "2"}}), "second", true).unwrap();
-    let managers = Manager::read(&taken);
-    assert_eq!(managers.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["second"]);
+    assert_eq!(managers(&taken).iter().map(|m| &*m.name).collect::<Vec<_>>(), ["second"]);
 }
 
 #[test]
@@ -84,8 +91,7 @@ fn an_update_takes_over_what_it_changes() {
     let one = applied(&json!({}), &json!({"data": {"a": "1", "b": "1"}}), "first", false).unwrap();
     let mut two = one.clone();
     two["data"]["a"] = "9".into();
-    let managers = update(&one, &two, built_in("ConfigMap"), by("editor"));
-    Manager::write(managers, &mut two);
+    let two = with(update(&one, &managers(&one), &two, built_in("ConfigMap"), by("editor")), two);
     let status = applied(&two, &json!({"data": {"a": "1", "b": "1"}}), "first", false).unwrap_err();
     assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"editor\" using v1: .data.a");
 }
@@ -162,10 +168,10 @@ proptest! {
     fn every_field_of_the_last_applier_is_owned_by_it(a in config(), b in config()) {
         let live = applied(&json!({}), &a, "one", false).unwrap();
         let next = applied(&live, &b, "two", true).unwrap();
-        let managers = Manager::read(&next);
+        let managers = managers(&next);
         let wanted = to_field_set(&b, built_in("Deployment"));
-        let two = managers.iter().find(|m| m.name == "two").unwrap();
-        prop_assert_eq!(&two.fields, &wanted);
+        let two = managers.iter().find(|m| &*m.name == "two").unwrap();
+        prop_assert_eq!(&*two.fields, &wanted);
         let mut all = FieldSet::default();
         for manager in &managers {
             all.absorb(&manager.fields);

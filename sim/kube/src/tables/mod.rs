@@ -28,7 +28,7 @@ use sim_clock::Timestamp;
 
 pub use duration::{age, human_duration};
 
-use crate::resources::ResourceType;
+use crate::{engine::Object, resources::ResourceType, ssa::Manager};
 
 /// A column: name, type, format, priority (1: only with `-o wide`), description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,15 +129,16 @@ impl Printer {
     }
 
     /// One row of a table.
-    pub fn row(&self, object: &Value, include: Include, now: Timestamp) -> Value {
+    pub fn row(&self, shown: Shown<'_>, include: Include, now: Timestamp) -> Value {
+        let object = shown.value;
         let mut row = json!({"cells": self.cells(object, now)});
         if let Some(condition) = pods::row_condition(object) {
             row["conditions"] = json!([condition]);
         }
         row["object"] = match include {
             Include::None => Value::Null,
-            Include::Metadata => partial(object),
-            Include::Object => object.clone(),
+            Include::Metadata => partial(shown),
+            Include::Object => shown.whole(),
         };
         row
     }
@@ -146,7 +147,7 @@ impl Printer {
     /// but the first event of a watch.
     pub fn table<'a>(
         &self,
-        objects: impl Iterator<Item = &'a Value>,
+        objects: impl Iterator<Item = Shown<'a>>,
         metadata: Value,
         head: bool,
         include: Include,
@@ -154,13 +155,47 @@ impl Printer {
     ) -> Value {
         json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
             "columnDefinitions": if head { self.head() } else { Value::Null },
-            "rows": objects.map(|object| self.row(object, include, now)).collect::<Vec<_>>()})
+            "rows": objects.map(|shown| self.row(shown, include, now)).collect::<Vec<_>>()})
+    }
+}
+
+/// What is shown: a stored object, or a value that is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    value: &'a Value,
+    managers: &'a [Manager],
+}
+
+impl<'a> From<&'a Object> for Shown<'a> {
+    fn from(object: &'a Object) -> Self {
+        Self { value: object, managers: object.managers() }
+    }
+}
+
+impl<'a> From<&'a Value> for Shown<'a> {
+    fn from(value: &'a Value) -> Self {
+        Self { value, managers: &[] }
+    }
+}
+
+impl Shown<'_> {
+    fn whole(self) -> Value {
+        let mut value = self.value.clone();
+        if !self.managers.is_empty() {
+            Manager::write(self.managers, &mut value);
+        }
+        value
     }
 }
 
 /// An object as `PartialObjectMetadata`.
-pub fn partial(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.get("metadata").cloned().unwrap_or_else(|| json!({}))})
+pub fn partial(shown: Shown<'_>) -> Value {
+    let metadata = shown.value.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    let mut object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
+    if !shown.managers.is_empty() {
+        Manager::write(shown.managers, &mut object);
+    }
+    object
 }
 
 fn built_in((name, kind, priority): Row, of: &str) -> Column {

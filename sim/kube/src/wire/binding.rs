@@ -52,7 +52,7 @@ pub(super) fn answer(server: &ApiServer, context: &RequestContext, target: &Targ
     if !json::list(&pod, &["spec", "schedulingGates"]).is_empty() {
         return refuse(format!("pod {} has non-empty .spec.schedulingGates", target.name));
     }
-    let mut next = pod.to_value();
+    let mut next = pod.to_content();
     next["spec"]["nodeName"] = node.into();
     for (field, value) in json::map(&binding, &["metadata", "annotations"]).into_iter().flatten() {
         json::child_map(json::child_map_value(&mut next, "metadata"), "annotations")
@@ -61,7 +61,7 @@ pub(super) fn answer(server: &ApiServer, context: &RequestContext, target: &Targ
     // Through the subresource: the managed fields say so.
     let written = engine.update(target, next, &options, now)?;
     if !options.dry_run {
-        let mut next = written.object.to_value();
+        let mut next = written.object.to_content();
         crate::workloads::set_condition(&mut next["status"], "PodScheduled", true, "", "", &now.rfc3339(), false);
         engine.update(&Target { subresource: "status".into(), ..main }, next, &options, now)?;
     }

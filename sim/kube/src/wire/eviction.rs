@@ -95,7 +95,7 @@ fn spend(engine: &mut Engine, pod: &Value, dry_run: bool) -> Result<(), Status> 
     if dry_run {
         return Ok(());
     }
-    let mut object = budget.to_value();
+    let mut object = budget.to_content();
     object["status"]["disruptionsAllowed"] = (allowed - 1).into();
     json::child_map(&mut object["status"], "disruptedPods").insert(json::name(pod).to_owned(), now().rfc3339().into());
     let target = Target { subresource: "status".into(), ..engine.target_of(&object)? };

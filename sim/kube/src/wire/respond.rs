@@ -82,7 +82,7 @@ pub(super) fn scale(context: &RequestContext, output: Output, scale: &Value) -> 
         return Ok(value(context, output, StatusCode::OK, scale));
     }
     let version = json!({"resourceVersion": scale["metadata"]["resourceVersion"]});
-    let table = Printer::scale().table(std::iter::once(scale), version, true, include(context)?, now());
+    let table = Printer::scale().table(std::iter::once(scale.into()), version, true, include(context)?, now());
     Ok(value(context, output, StatusCode::OK, &table))
 }
 
@@ -142,9 +142,9 @@ pub(super) fn object(
         Form::Table => {
             let metadata = json!({"resourceVersion": json::text(object, &["metadata", "resourceVersion"])});
             let printer = Printer::of(&target.resource);
-            printer.table(std::iter::once(&**object), metadata, true, include(context)?, now())
+            printer.table(std::iter::once(object.into()), metadata, true, include(context)?, now())
         }
-        Form::Partial => partial(object),
+        Form::Partial => partial(object.into()),
         Form::PartialList => {
             return Err(not_acceptable(format!(
                 "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
@@ -191,10 +191,10 @@ pub(super) fn list(
         }
         Form::Table => {
             let printer = Printer::of(&target.resource);
-            printer.table(page.items.iter().map(|o| &**o), metadata, true, include(context)?, now())
+            printer.table(page.items.iter().map(Into::into), metadata, true, include(context)?, now())
         }
         Form::PartialList => {
-            let items: Vec<Value> = page.items.iter().map(|o| partial(o)).collect();
+            let items: Vec<Value> = page.items.iter().map(|o| partial(o.into())).collect();
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
         }
         Form::Partial => {

@@ -23,7 +23,7 @@ use crate::{
     selectors::FieldSelector,
     server::{ApiServer, WatchQuery},
     status::{About, Status},
-    tables::{Include, Printer, partial},
+    tables::{Include, Printer, Shown, partial},
 };
 
 /// How long before the end of a watch that asked for bookmarks the last one comes.
@@ -63,20 +63,24 @@ impl Shape {
         })
     }
 
-    fn line(&mut self, change: &str, object: &Value) -> Bytes {
+    fn line(&mut self, change: &str, object: &Value, shown: Shown<'_>) -> Bytes {
         let object = match self {
             Shape::Whole => return event_line(change, object.to_string().as_bytes()),
-            Shape::Partial => partial(object),
+            Shape::Partial => partial(shown),
             Shape::Table { printer, include, head } => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                printer.table(std::iter::once(object), metadata, std::mem::take(head), *include, now())
+                printer.table(std::iter::once(shown), metadata, std::mem::take(head), *include, now())
             }
         };
         event_line(change, object.to_string().as_bytes())
     }
 
     fn object(&mut self, change: &str, object: &Object) -> Bytes {
-        if matches!(self, Shape::Whole) { event_line(change, &object.json()) } else { self.line(change, object) }
+        if matches!(self, Shape::Whole) {
+            event_line(change, &object.json())
+        } else {
+            self.line(change, object, object.into())
+        }
     }
 }
 
@@ -240,5 +244,5 @@ fn bookmark(shape: &mut Shape, target: &Target, revision: u64, initial_end: bool
     if initial_end {
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
-    shape.line("BOOKMARK", &object)
+    shape.line("BOOKMARK", &object, (&object).into())
 }

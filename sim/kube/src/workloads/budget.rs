@@ -3,7 +3,7 @@
 use serde_json::json;
 use sim_clock::Timestamp;
 
-use super::{Step, Write, deployment::resolve, pods, set_condition};
+use super::{Step, Write, deployment::resolve, pods, set_condition, with_status};
 use crate::{
     engine::{Engine, Object},
     json,
@@ -58,9 +58,7 @@ pub(super) fn budget(engine: &Engine, budget: &Object, now: Timestamp) -> Step {
         step.say(budget, "Normal", "NoPods", "No matching pods found");
     }
     if budget.get("status") != Some(&status) {
-        let mut object = budget.to_value();
-        object["status"] = status;
-        step.writes.push(Write::Status(object));
+        step.writes.push(Write::Status(with_status(budget, status)));
     }
     step
 }

@@ -46,7 +46,7 @@ pub(super) fn bind(claim: &Object) -> Step {
         return Step::default();
     }
     let volume = format!("pvc-{}", json::uid(claim));
-    let mut spec = claim.to_value();
+    let mut spec = claim.to_content();
     json::ensure_map(&mut spec["metadata"]).shift_remove("resourceVersion");
     spec["spec"]["volumeName"] = volume.into();
     let mut status = spec.clone();

@@ -67,7 +67,7 @@ fn release(engine: &mut Engine, object: &Object, now: Timestamp) {
     } else if alive.len() < owners.len()
         && let Some(target) = target(engine, object)
     {
-        let mut next = object.to_value();
+        let mut next = object.to_content();
         next["metadata"]["ownerReferences"] = alive.into();
         let _ = engine.update(&target, next, &crate::engine::WriteOptions::by("kube-controller-manager"), now);
     }

@@ -4,7 +4,7 @@ use jiff::{civil, tz::TimeZone};
 use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
-use super::{Step, Write, controlled, owned_by};
+use super::{Step, Write, owned_by};
 use crate::{
     engine::{Engine, Object},
     json,
@@ -239,7 +239,7 @@ pub fn cron_job(engine: &Engine, cron: &Object, now: Timestamp) -> Step {
     if json::deleting(cron) {
         return step;
     }
-    let mut jobs = controlled(engine, "Job", json::namespace(cron), json::uid(cron));
+    let mut jobs = engine.controlled("jobs.batch", json::namespace(cron), json::uid(cron));
     jobs.retain(|job| !json::deleting(job));
     let mut status = cron.get("status").cloned().unwrap_or_else(|| json!({}));
     let known: Vec<String> =
@@ -297,7 +297,7 @@ pub fn cron_job(engine: &Engine, cron: &Object, now: Timestamp) -> Step {
         status["active"] = list.into();
     }
     if Some(&status) != cron.get("status") && !(status == json!({}) && cron.get("status").is_none()) {
-        let mut next = cron.to_value();
+        let mut next = cron.to_content();
         next["status"] = status;
         step.writes.push(Write::Status(next));
     }

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
 use super::{
-    Step, Write, claim_pods, controlled, owned_by, pods,
+    Step, Write, claim_pods, owned_by, pods,
     scheduler::{admits, daemon_tolerations},
-    template_hash,
+    template_hash, with_status,
 };
 use crate::{
     engine::{Engine, Object},
@@ -60,13 +60,13 @@ pub fn daemon_set(engine: &Engine, set: &Object, now: Timestamp) -> Step {
         return step;
     }
     if engine.peek("controllerrevisions.apps", namespace, &name).is_none() {
-        let known = controlled(engine, "ControllerRevision", namespace, json::uid(set));
+        let known = engine.controlled("controllerrevisions.apps", namespace, json::uid(set));
         let number = 1 + known.iter().filter_map(|r| json::int(r, &["revision"])).max().unwrap_or(0);
         step.writes.push(Write::Create(json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": number,
             "metadata": {"name": name, "namespace": namespace, "labels": set["spec"]["template"]["metadata"]["labels"], "ownerReferences": [owned_by(set)]},
             "data": {"spec": {"template": set["spec"]["template"]}}})));
     }
-    let own = claim_pods(&mut step, engine, set, "Pod", "pods");
+    let own = claim_pods(&mut step, engine, set);
     let mut by_node: BTreeMap<&str, Vec<&Object>> = BTreeMap::new();
     for pod in &own {
         by_node.entry(home(pod)).or_default().push(pod);
@@ -153,9 +153,7 @@ pub fn daemon_set(engine: &Engine, set: &Object, now: Timestamp) -> Step {
         }
     }
     if set.get("status") != Some(&status) {
-        let mut object = set.to_value();
-        object["status"] = status;
-        step.writes.push(Write::Status(object));
+        step.writes.push(Write::Status(with_status(set, status)));
     }
     step
 }

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
 use super::{
-    Step, Write, controlled, owned_by,
+    Step, Write, owned_by,
     pods::{set_condition, template_hash},
+    with_status,
 };
 use crate::{
     engine::{Engine, Object},
@@ -43,7 +44,7 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
         return step;
     }
     let namespace = json::namespace(deployment);
-    let sets = controlled(engine, "ReplicaSet", namespace, json::uid(deployment));
+    let sets = engine.controlled("replicasets.apps", namespace, json::uid(deployment));
     let hash = template_hash(&deployment["spec"]["template"]);
     let new = sets.iter().find(|s| json::text(s, &["metadata", "labels", "pod-template-hash"]) == hash);
     let old: Vec<&Object> =
@@ -83,7 +84,7 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
             let annotated = revision(n) == number;
             let scaled = (count(n, &["spec", "replicas"]) == new_wants) || (paused && new_wants > new_has);
             if !annotated || !scaled {
-                let mut object = n.to_value();
+                let mut object = n.to_content();
                 if !scaled {
                     object["spec"]["replicas"] = new_wants.into();
                     scaled_to(&mut step, deployment, n, new_has, new_wants);
@@ -170,7 +171,7 @@ fn shrink_old(
         let before = count(set, &["spec", "replicas"]);
         if before != target {
             scaled_to(step, deployment, set, before, target);
-            let mut object = set.to_value();
+            let mut object = set.to_content();
             object["spec"]["replicas"] = target.into();
             step.writes.push(Write::Update(object));
         }
@@ -302,14 +303,13 @@ fn status(
     }
     let annotated = json::text(deployment, &["metadata", "annotations", REVISION]) == number.to_string();
     if !annotated {
-        let mut object = deployment.to_value();
+        let mut object = deployment.to_content();
         json::child_map(&mut object["metadata"], "annotations").insert(REVISION.into(), number.to_string().into());
         json::ensure_map(&mut object["metadata"]).shift_remove("resourceVersion");
         step.writes.push(Write::Update(object));
     }
     if before != next {
-        let mut object = deployment.to_value();
-        object["status"] = next;
+        let mut object = with_status(deployment, next);
         // The annotation above may have moved the version; the status is this controller's alone.
         json::ensure_map(&mut object["metadata"]).shift_remove("resourceVersion");
         step.writes.push(Write::Status(object));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
-use super::{Step, Write, claim_pods, pods};
+use super::{Step, Write, claim_pods, pods, with_status};
 use crate::{
     engine::{Engine, Object},
     json,
@@ -82,7 +82,7 @@ pub fn job(engine: &Engine, job: &Object, now: Timestamp) -> Step {
     if condition(job, "Complete") || condition(job, "Failed") {
         return afterwards(step, job, now);
     }
-    let own = claim_pods(&mut step, engine, job, "Pod", "pods");
+    let own = claim_pods(&mut step, engine, job);
     let of = |phase: &str| own.iter().filter(|p| p["status"]["phase"] == phase).cloned().collect::<Vec<_>>();
     let (succeeded, failed) = (of("Succeeded"), of("Failed"));
     let active: Vec<Object> = own.iter().filter(|p| !pods::finished(p) && !json::deleting(p)).cloned().collect();
@@ -179,9 +179,7 @@ pub fn job(engine: &Engine, job: &Object, now: Timestamp) -> Step {
     }
     counts(&mut status, &active, running, successes, failed.len(), indexed.then(|| ranges(&done)));
     if job.get("status") != Some(&status) {
-        let mut object = job.to_value();
-        object["status"] = status;
-        step.writes.push(Write::Status(object));
+        step.writes.push(Write::Status(with_status(job, status)));
     }
     step
 }

@@ -20,7 +20,7 @@ mod stateful_set;
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     engine::{Engine, Object},
@@ -99,30 +99,25 @@ impl Step {
     }
 }
 
-/// Objects of a kind and namespace controlled by `uid`, in order. Costs nothing for what others own.
-fn controlled(engine: &Engine, kind: &str, namespace: &str, uid: &str) -> Vec<Object> {
-    let mut all = engine.dependents(uid);
-    all.retain(|o| {
-        o["kind"] == kind
-            && json::namespace(o) == namespace
-            && json::controller_of(o).is_some_and(|c| json::text(c, &["uid"]) == uid)
-    });
-    all
-}
-
 /// Takes pods without a controller that the owner's selector chooses, and lets go of own ones that it no longer chooses.
 /// Returns the pods that are the owner's; what is taken or let go comes back with the next look.
-fn claim_pods(step: &mut Step, engine: &Engine, owner: &Object, kind: &str, table: &str) -> Vec<Object> {
+fn claim_pods(step: &mut Step, engine: &Engine, owner: &Object) -> Vec<Object> {
     let namespace = json::namespace(owner);
     let Some(selector) = LabelSelector::from_object(json::at(owner, &["spec", "selector"])).filter(|s| !s.is_empty())
     else {
         return Vec::new();
     };
-    let mut own = controlled(engine, kind, namespace, json::uid(owner));
+    let mut own = engine.controlled("pods", namespace, json::uid(owner));
+    // Mostly all have the same labels: one look is enough.
+    let mut last: Option<(u64, bool)> = None;
     own.retain(|o| {
-        let keeps = selector.matches(o) || json::deleting(o);
+        let labels = o.facts().labels;
+        let chosen =
+            last.filter(|(known, _)| *known == labels).map_or_else(|| selector.matches(o), |(_, chosen)| chosen);
+        last = Some((labels, chosen));
+        let keeps = chosen || o.facts().deleting;
         if !keeps && !json::deleting(owner) {
-            let mut released = o.to_value();
+            let mut released = o.to_content();
             let uid = json::uid(owner);
             let references = json::list(o, &["metadata", "ownerReferences"]);
             released["metadata"]["ownerReferences"] =
@@ -132,9 +127,9 @@ fn claim_pods(step: &mut Step, engine: &Engine, owner: &Object, kind: &str, tabl
         keeps
     });
     if !json::deleting(owner) {
-        for orphan in engine.orphans(table, namespace) {
+        for orphan in engine.orphans("pods", namespace) {
             if selector.matches(&orphan) && !json::deleting(&orphan) && !pods::finished(&orphan) {
-                let mut adopted = orphan.to_value();
+                let mut adopted = orphan.to_content();
                 let mut references = json::list(&orphan, &["metadata", "ownerReferences"]).to_vec();
                 references.push(owned_by(owner));
                 adopted["metadata"]["ownerReferences"] = references.into();
@@ -144,6 +139,22 @@ fn claim_pods(step: &mut Step, engine: &Engine, owner: &Object, kind: &str, tabl
         }
     }
     own
+}
+
+/// An object cut down to what a write of its status needs.
+pub(crate) fn with_status(object: &Value, status: Value) -> Value {
+    let mut metadata = Map::with_capacity(4);
+    for field in ["name", "namespace", "uid", "resourceVersion"] {
+        if let Some(value) = json::at(object, &["metadata", field]) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
+    }
+    let mut cut = Map::with_capacity(4);
+    cut.insert("apiVersion".to_owned(), object["apiVersion"].clone());
+    cut.insert("kind".to_owned(), object["kind"].clone());
+    cut.insert("metadata".to_owned(), metadata.into());
+    cut.insert("status".to_owned(), status);
+    Value::Object(cut)
 }
 
 /// An owner reference of a controller.

@@ -51,7 +51,7 @@ pub(super) fn lifecycle(node: &Object, silent_since: Option<Timestamp>, now: Tim
     let name = json::name(node);
     let Some(since) = silent_since else {
         if ready(node) == "Unknown" {
-            let mut healed = node.to_value();
+            let mut healed = node.to_content();
             let taints = json::list(node, &["spec", "taints"]).iter().filter(|t| t["key"] != UNREACHABLE).cloned();
             let taints: Vec<Value> = taints.collect();
             let spec = json::child_map(&mut healed, "spec");
@@ -80,7 +80,7 @@ pub(super) fn lifecycle(node: &Object, silent_since: Option<Timestamp>, now: Tim
         return step;
     }
     let time = now.rfc3339();
-    let mut tainted = node.to_value();
+    let mut tainted = node.to_content();
     json::child_map(&mut tainted, "metadata").shift_remove("resourceVersion");
     let taints = json::child_map(&mut tainted, "spec").entry("taints").or_insert_with(|| json!([]));
     if let Some(list) = taints.as_array_mut() {
@@ -110,7 +110,7 @@ pub(super) fn pods_not_ready(engine: &Engine, node: &Object, pods: &[Object], no
     }
     for pod in pods.iter().filter_map(|p| engine.peek("pods", json::namespace(p), json::name(p))) {
         if super::pods::pod_ready(pod) {
-            let mut next = pod.to_value();
+            let mut next = pod.to_content();
             for c in next["status"]["conditions"].as_array_mut().into_iter().flatten().filter(|c| c["type"] == "Ready")
             {
                 c["status"] = "False".into();
@@ -143,7 +143,7 @@ pub(super) fn evict(node: &Object, pods: &[Object], now: Timestamp) -> Step {
             }
             let text = format!("Marking for deletion Pod {}/{}", json::namespace(pod), json::name(pod));
             step.say(pod, "Normal", "TaintManagerEviction", text);
-            let mut next = pod.to_value();
+            let mut next = pod.to_content();
             super::set_condition(
                 &mut next["status"],
                 "DisruptionTarget",

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::owned_by;
-use crate::json;
+use crate::{engine::Object, json};
 
 /// True if the pod's condition `Ready` is true.
 pub fn pod_ready(pod: &Value) -> bool {
@@ -15,23 +15,16 @@ pub(super) fn finished(pod: &Value) -> bool {
     matches!(json::text(pod, &["status", "phase"]), "Succeeded" | "Failed")
 }
 
-/// When the pod became ready, in Unix seconds.
-pub(super) fn ready_since(pod: &Value) -> Option<i64> {
-    let ready =
-        json::list(pod, &["status", "conditions"]).iter().find(|c| c["type"] == "Ready" && c["status"] == "True")?;
-    json::text(ready, &["lastTransitionTime"]).parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
-}
-
 /// True if the pod has been ready for `min_ready_seconds`; otherwise the seconds still missing, if it is ready at all.
-pub(super) fn available(pod: &Value, min_ready_seconds: i64, now_secs: i64) -> Result<(), Option<i64>> {
-    if !pod_ready(pod) {
+pub(super) fn available(pod: &Object, min_ready_seconds: i64, now_secs: i64) -> Result<(), Option<i64>> {
+    let facts = pod.facts();
+    if !facts.ready {
         return Err(None);
     }
     if min_ready_seconds == 0 {
         return Ok(());
     }
-    let since = ready_since(pod).unwrap_or(now_secs);
-    let missing = since + min_ready_seconds - now_secs;
+    let missing = facts.ready_since.unwrap_or(now_secs) + min_ready_seconds - now_secs;
     if missing <= 0 { Ok(()) } else { Err(Some(missing)) }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
-use super::{Step, Write, claim_pods, pods, set_condition};
+use super::{Step, Write, claim_pods, pods, set_condition, with_status};
 use crate::{
     engine::{Engine, Object},
     json,
@@ -17,9 +17,9 @@ const BURST_PODS_MAX: usize = 500;
 /// One look at a ReplicaSet; `refused` is what the last creation of a pod was refused with, if it was.
 pub fn replica_set(engine: &mut Engine, set: &Object, refused: Option<&str>, now: Timestamp) -> Step {
     let mut step = Step::of("replicaset-controller");
-    let mut pods: Vec<Object> = claim_pods(&mut step, engine, set, "Pod", "pods");
-    pods.retain(|p| !pods::finished(p));
-    let live: Vec<Object> = pods.iter().filter(|p| !json::deleting(p)).cloned().collect();
+    let mut pods: Vec<Object> = claim_pods(&mut step, engine, set);
+    pods.retain(|p| !p.facts().finished);
+    let live: Vec<Object> = pods.into_iter().filter(|p| !p.facts().deleting).collect();
     let wanted = if json::deleting(set) {
         live.len()
     } else {
@@ -47,7 +47,7 @@ pub fn replica_set(engine: &mut Engine, set: &Object, refused: Option<&str>, now
 /// The order in which surplus pods go: those that would be missed least first.
 fn first_to_go(mut pods: Vec<Object>) -> Vec<Object> {
     let mut crowded: BTreeMap<String, usize> = BTreeMap::new();
-    for pod in pods.iter().filter(|p| pods::pod_ready(p)) {
+    for pod in pods.iter().filter(|p| p.facts().ready) {
         *crowded.entry(json::text(pod, &["spec", "nodeName"]).to_owned()).or_default() += 1;
     }
     let rank = |pod: &Object| {
@@ -65,12 +65,12 @@ fn first_to_go(mut pods: Vec<Object>) -> Vec<Object> {
             .filter_map(|c| json::int(c, &["restartCount"]))
             .max()
             .unwrap_or(0);
-        let ready = pods::pod_ready(pod);
+        let ready = pod.facts().ready;
         let age = |path: &[&str]| {
             // Ages count by orders of magnitude in the real one, so that clocks need not agree; the newest goes first.
             std::cmp::Reverse(json::text(pod, path).to_owned())
         };
-        let ready_since = std::cmp::Reverse(pods::ready_since(pod).unwrap_or(0));
+        let ready_since = std::cmp::Reverse(pod.facts().ready_since.unwrap_or(0));
         (
             (!node.is_empty(), phase, ready, cost),
             std::cmp::Reverse(crowded.get(node).copied().unwrap_or(0)),
@@ -90,8 +90,13 @@ fn status(step: &mut Step, set: &Object, live: &[Object], refused: Option<&str>,
     let labelled = |pod: &Object| {
         template.into_iter().flatten().all(|(k, v)| json::at(pod, &["metadata", "labels", k]) == Some(v))
     };
-    let (mut ready, mut available) = (0, 0);
+    let (mut ready, mut available, mut alike) = (0, 0, 0);
+    let mut last: Option<(u64, bool)> = None;
     for pod in live {
+        let labels = pod.facts().labels;
+        let same = last.filter(|(known, _)| *known == labels).map_or_else(|| labelled(pod), |(_, same)| same);
+        last = Some((labels, same));
+        alike += usize::from(same);
         match pods::available(pod, min_ready, now.as_secs()) {
             Ok(()) => (ready, available) = (ready + 1, available + 1),
             Err(Some(missing)) => {
@@ -102,11 +107,7 @@ fn status(step: &mut Step, set: &Object, live: &[Object], refused: Option<&str>,
         }
     }
     let mut status = json!({"replicas": live.len(), "observedGeneration": set["metadata"]["generation"]});
-    for (key, count) in [
-        ("fullyLabeledReplicas", live.iter().filter(|p| labelled(p)).count()),
-        ("readyReplicas", ready),
-        ("availableReplicas", available),
-    ] {
+    for (key, count) in [("fullyLabeledReplicas", alike), ("readyReplicas", ready), ("availableReplicas", available)] {
         if count > 0 {
             status[key] = count.into();
         }
@@ -122,8 +123,6 @@ fn status(step: &mut Step, set: &Object, live: &[Object], refused: Option<&str>,
         set_condition(&mut status, "ReplicaFailure", true, "FailedCreate", message, &now.rfc3339(), false);
     }
     if set.get("status") != Some(&status) {
-        let mut object = set.to_value();
-        object["status"] = status;
-        step.writes.push(Write::Status(object));
+        step.writes.push(Write::Status(with_status(set, status)));
     }
 }

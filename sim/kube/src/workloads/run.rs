@@ -19,7 +19,7 @@ use super::{
     members::Members,
     nodes, published, replica_set,
     scheduler::{self, Nodes},
-    service, set_condition, stateful_set,
+    service, stateful_set, with_status,
 };
 use crate::{
     engine::{Change, Engine, Event, Key, Object, Target, WriteOptions},
@@ -431,8 +431,6 @@ impl Loop {
             return;
         }
         let Ok(target) = engine.target_of(pod) else { return };
-        let by = WriteOptions::by("kube-scheduler");
-        let status = Target { subresource: "status".into(), ..target.clone() };
         let chosen =
             claims::missing(engine, pod, self.nodes.names().count()).map_or_else(|| self.nodes.choose(pod), Err);
         let node = match chosen {
@@ -442,22 +440,17 @@ impl Loop {
                 self.later.insert((now + UNSCHEDULABLE_RETRY, Work::Pod(key.clone())));
                 self.unschedulable.insert(key);
                 if let Some(next) = scheduler::unschedulable(pod, &message, &now.rfc3339()) {
-                    let mut object = pod.to_value();
-                    object["status"] = next;
-                    let _ = engine.update(&status, object, &by, now);
+                    let by = WriteOptions::by("kube-scheduler");
+                    let status = Target { subresource: "status".into(), ..target };
+                    let _ = engine.update(&status, with_status(pod, next), &by, now);
                 }
                 self.say(engine, pod, "Warning", "FailedScheduling", &message, now);
                 return;
             }
         };
-        let mut bound = pod.to_value();
-        bound["spec"]["nodeName"] = node.clone().into();
-        if let Ok(written) = engine.update(&target, bound, &by, now) {
+        if let Ok(bound) = engine.bind(&target, &node, now) {
             // Known at once: the next pod of this pass must see it.
-            self.nodes.put_pod(&written.object);
-            let mut next = written.object.to_value();
-            set_condition(&mut next["status"], "PodScheduled", true, "", "", &now.rfc3339(), false);
-            let _ = engine.update(&status, next, &by, now);
+            self.nodes.put_pod(&bound);
             let text = format!("Successfully assigned {}/{} to {node}", json::namespace(pod), json::name(pod));
             self.say(engine, pod, "Normal", "Scheduled", &text, now);
         }

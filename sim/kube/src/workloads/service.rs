@@ -142,7 +142,7 @@ fn put(step: &mut Step, existing: Option<&Object>, wanted: Value, fields: &[&str
         None => step.writes.push(Write::Create(wanted)),
         Some(object) if fields.iter().all(|f| object.get(*f) == wanted.get(*f)) => {}
         Some(object) => {
-            let mut next = object.to_value();
+            let mut next = object.to_content();
             for field in fields {
                 next[*field] = wanted[*field].clone();
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
-use super::{Step, Write, claim_pods, controlled, owned_by, pods, template_hash};
+use super::{Step, Write, claim_pods, owned_by, pods, template_hash, with_status};
 use crate::{
     engine::{Engine, Object},
     json,
@@ -31,7 +31,7 @@ pub fn stateful_set(engine: &Engine, set: &Object, now: Timestamp) -> Step {
         "" => update.clone(),
         known => known.to_owned(),
     };
-    let mut all = claim_pods(&mut step, engine, set, "Pod", "pods");
+    let mut all = claim_pods(&mut step, engine, set);
     all.sort_by_key(|p| ordinal(p));
     let find = |i: i64| all.iter().find(|p| ordinal(p) == Some(i));
     let mut usable = |pod: &Object| match pods::available(pod, min_ready, now.as_secs()) {
@@ -45,7 +45,8 @@ pub fn stateful_set(engine: &Engine, set: &Object, now: Timestamp) -> Step {
     };
     let healthy: Vec<bool> = (start..start + wanted).map(|i| find(i).is_some_and(&mut usable)).collect();
     if engine.peek("controllerrevisions.apps", namespace, &update).is_none() && !json::deleting(set) {
-        let number = 1 + controlled(engine, "ControllerRevision", namespace, json::uid(set))
+        let number = 1 + engine
+            .controlled("controllerrevisions.apps", namespace, json::uid(set))
             .iter()
             .filter_map(|r| json::int(r, &["revision"]))
             .max()
@@ -209,8 +210,6 @@ fn status(
         }
     }
     if set.get("status") != Some(&next) {
-        let mut object = set.to_value();
-        object["status"] = next;
-        step.writes.push(Write::Status(object));
+        step.writes.push(Write::Status(with_status(set, next)));
     }
 }

@@ -1,6 +1,9 @@
 //! The last two steps of a write: what the server fills in and checks, and the storing.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use sim_clock::Timestamp;
 
 use super::{
     super::{Engine, Key, Object, Target, reads, rules},
@@ -13,6 +16,10 @@ use crate::{
     ssa::Manager,
     status::{Cause, Status},
 };
+
+/// Kinds of whose status nothing is checked.
+const CHECKED_BUT_STATUS: &[&str] =
+    &["DaemonSet", "Deployment", "Job", "Namespace", "Node", "PersistentVolume", "Pod", "ReplicaSet", "StatefulSet"];
 
 /// What became of a plan.
 #[derive(Clone, Debug)]
@@ -85,7 +92,7 @@ impl Engine {
             crate::workloads::job_identity(object);
         }
         Self::validate(resource, object, None, &plan.target.name)?;
-        Manager::write(plan.managers.clone(), object);
+        Manager::settle(&mut plan.managers);
         Ok(())
     }
 
@@ -117,8 +124,11 @@ impl Engine {
         {
             object["status"] = crate::definitions::status(object, Some(live), &plan.now.rfc3339());
         }
-        Self::validate(resource, object, Some(&**live), &target.name)?;
-        Manager::write(plan.managers.clone(), object);
+        // What is checked of these kinds was checked when it was written.
+        if !target.only_status() || !CHECKED_BUT_STATUS.contains(&resource.kind.as_str()) {
+            Self::validate(resource, object, Some(&**live), &target.name)?;
+        }
+        Manager::settle(&mut plan.managers);
         if resource.generation && rules::spec_differs(resource, live, object) {
             let generation = json::int(live, &["metadata", "generation"]).unwrap_or(0) + 1;
             object["metadata"]["generation"] = generation.into();
@@ -132,7 +142,7 @@ impl Engine {
     /// 409 if the name of a new object is taken, 422 if the cluster has no address for a Service.
     pub fn commit(&mut self, plan: Plan) -> Result<Committed, Status> {
         debug_assert!(plan.settled, "a plan is settled before it is committed");
-        let Plan { target, operation, live, options, warnings, mut object, managers: _, .. } = plan;
+        let Plan { target, operation, live, options, warnings, mut object, managers, .. } = plan;
         let resource = &*target.resource;
         let key = target.key();
         let now_stored = self.store.get(&resource.table, &key);
@@ -147,7 +157,7 @@ impl Engine {
                     Status::invalid(resource.about(), &target.name, &[cause])
                 })?;
             }
-            let object = self.store_next(resource, key, object, options.dry_run);
+            let object = self.store_next(resource, key, object, managers, options.dry_run);
             return Ok(Committed::Stored(Written { object: reads::view(resource, object), warnings, created: true }));
         };
         let same = now_stored.is_some_and(|now| {
@@ -156,55 +166,67 @@ impl Engine {
         if !same {
             return Ok(Committed::Stale { target });
         }
-        if same_but_for_times(&object, &live) {
+        if same_but_for_times(&object, &managers, &live) {
             return Ok(Committed::Stored(Written { object: reads::view(resource, live), warnings, created: false }));
         }
         if released(resource, &object) && !options.dry_run {
             let object = self.remove_object(resource, &key).unwrap_or(live);
             return Ok(Committed::Stored(Written { object: reads::view(resource, object), warnings, created: false }));
         }
-        let object = self.store_next(resource, key, object, options.dry_run);
+        let object = self.store_next(resource, key, object, managers, options.dry_run);
         Ok(Committed::Stored(Written { object: reads::view(resource, object), warnings, created: false }))
     }
 
     /// Gives an object the next resource version and stores it, unless it is a dry run.
-    pub(super) fn store_next(&mut self, resource: &ResourceType, key: Key, mut object: Value, dry_run: bool) -> Object {
+    pub(super) fn store_next(
+        &mut self,
+        resource: &ResourceType,
+        key: Key,
+        mut object: Value,
+        managers: Vec<Manager>,
+        dry_run: bool,
+    ) -> Object {
         if !dry_run {
             object["metadata"]["resourceVersion"] = self.store.next_revision().to_string().into();
         }
-        let object = Object::new(object);
+        let managers = self.alike.share(&resource.table, managers);
+        let object = Object::with(object, managers);
         if !dry_run {
             self.store_object(resource, key, object.clone());
         }
         object
     }
+
+    /// Binds a pod to a node, as the subresource `binding` does: the condition is set with it, nobody owns
+    /// either, and the generation stays.
+    ///
+    /// # Errors
+    /// 404 if there is no such pod.
+    pub(crate) fn bind(&mut self, target: &Target, node: &str, now: Timestamp) -> Result<Object, Status> {
+        let live = self.live(target)?;
+        let mut object = live.to_content();
+        object["spec"]["nodeName"] = node.into();
+        crate::workloads::set_condition(&mut object["status"], "PodScheduled", true, "", "", &now.rfc3339(), false);
+        Ok(self.store_changed(&target.resource, &live, object))
+    }
+
+    /// The same for an object whose fields keep their owners.
+    pub(super) fn store_changed(&mut self, resource: &ResourceType, live: &Object, object: Value) -> Object {
+        self.store_next(resource, Key::of(live), object, live.managers().to_vec(), false)
+    }
 }
 
-/// True if nothing differs but the times in `managedFields`: such a write is not one.
-fn same_but_for_times(object: &Value, live: &Value) -> bool {
-    let timeless = |o: &Value| {
-        let mut managers = Manager::read(o);
-        for manager in &mut managers {
-            manager.time.clear();
-        }
-        managers.sort_by(|a, b| {
-            (a.operation, &a.name, &a.subresource, &a.api_version).cmp(&(
-                b.operation,
-                &b.name,
-                &b.subresource,
-                &b.api_version,
-            ))
-        });
-        managers
+/// True if nothing differs but the times of the managers: such a write is not one.
+fn same_but_for_times(object: &Value, managers: &[Manager], live: &Object) -> bool {
+    let alike = |a: &Manager, b: &Manager| {
+        a.same(b) && a.api_version == b.api_version && (Arc::ptr_eq(&a.fields, &b.fields) || a.fields == b.fields)
     };
-    let (Some(a), Some(b)) = (object.as_object(), live.as_object()) else { return false };
-    let (ma, mb) = (json::map(object, &["metadata"]), json::map(live, &["metadata"]));
-    let (Some(ma), Some(mb)) = (ma, mb) else { return false };
-    a.len() == b.len()
-        && a.iter().all(|(k, v)| k == "metadata" || b.get(k) == Some(v))
-        && ma.len() == mb.len()
-        && ma.iter().all(|(k, v)| k == "managedFields" || mb.get(k) == Some(v))
-        && (ma.get("managedFields") == mb.get("managedFields") || timeless(object) == timeless(live))
+    let old = live.managers();
+    managers.len() == old.len()
+        && managers.iter().zip(old.iter()).all(|(a, b)| alike(a, b) || old.iter().any(|b| alike(a, b)))
+        // A status is what differs mostly, and the last that a comparison comes to.
+        && object.get("status") == live.get("status")
+        && *object == **live
 }
 
 /// True if an object marked for deletion is held by nothing any more.

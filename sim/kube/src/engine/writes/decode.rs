@@ -107,14 +107,14 @@ impl Engine {
     pub(super) fn decode_typed(
         target: &Target,
         object: &mut Value,
-        patched: Option<&str>,
+        patched: Option<&dyn Fn() -> String>,
         options: &WriteOptions,
     ) -> Result<Vec<String>, Status> {
         let resource = &*target.resource;
         let refuse = |why: &str| match patched {
             None => undecodable(resource, why),
-            Some(patch) => {
-                let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {patch:?}: {why}"));
+            Some(shown) => {
+                let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {:?}: {why}", shown()));
                 Status::invalid(About { group: "", plural: "", kind: "" }, "", &[cause])
             }
         };

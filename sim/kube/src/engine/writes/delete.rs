@@ -55,7 +55,7 @@ impl Engine {
     pub fn delete(&mut self, target: &Target, query: &DeleteQuery, now: Timestamp) -> Result<(Object, bool), Status> {
         let live = self.plan_delete(target, query)?;
         let resource = &*target.resource;
-        let mut object = live.to_value();
+        let mut object = live.to_content();
         if query.propagation == Propagation::Orphan && !query.dry_run {
             self.orphan(json::uid(&live));
         }
@@ -97,7 +97,7 @@ impl Engine {
         if resource.kind == "Namespace" {
             object["status"]["phase"] = "Terminating".into();
         }
-        let object = self.store_next(resource, target.key(), object, query.dry_run);
+        let object = self.store_next(resource, target.key(), object, live.managers().to_vec(), query.dry_run);
         if !query.dry_run {
             self.garbage.push_back(Garbage::Check(resource.table.clone(), target.key()));
         }
@@ -142,7 +142,7 @@ impl Engine {
     pub(crate) fn remove_finalizer(&mut self, table: &str, key: &Key, finalizer: &str) {
         let Some(live) = self.store.get(table, key).cloned() else { return };
         let Ok(resource) = self.resource_of(&live) else { return };
-        let mut object = live.to_value();
+        let mut object = live.to_content();
         for (parent, field) in [("metadata", "finalizers"), ("spec", "finalizers")] {
             if let Some(list) = object.get_mut(parent).and_then(|p| p.get_mut(field)).and_then(Value::as_array_mut) {
                 list.retain(|f| f != finalizer);
@@ -154,14 +154,14 @@ impl Engine {
         if released(&resource, &object) {
             self.remove_object(&resource, key);
         } else if object != *live {
-            self.store_next(&resource, key.clone(), object, false);
+            self.store_changed(&resource, &live, object);
         }
     }
 
     fn orphan(&mut self, uid: &str) {
         for dependent in self.dependents(uid) {
             let Ok(resource) = self.resource_of(&dependent) else { continue };
-            let mut object = dependent.to_value();
+            let mut object = dependent.to_content();
             let metadata = json::child_map(&mut object, "metadata");
             if let Some(list) = metadata.get_mut("ownerReferences").and_then(Value::as_array_mut) {
                 list.retain(|o| json::text(o, &["uid"]) != uid);
@@ -169,7 +169,7 @@ impl Engine {
                     metadata.shift_remove("ownerReferences");
                 }
             }
-            self.store_next(&resource, Key::of(&dependent), object, false);
+            self.store_changed(&resource, &dependent, object);
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sim_clock::Timestamp;
 
 use super::{
-    super::{Engine, Object, Target, WriteOptions, reads},
+    super::{Engine, Object, Target, WriteOptions, reads, take_managers},
     PatchKind,
     decode::unknown_fields,
 };
@@ -50,7 +50,7 @@ pub struct Plan {
     pub options: WriteOptions,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
-    /// The new object, in the form of the store.
+    /// The new object, in the form of the store, without its managed fields.
     pub(super) object: Value,
     pub(super) managers: Vec<Manager>,
     /// The resource version that an update insists on, or empty.
@@ -65,19 +65,20 @@ impl Plan {
     /// The new object in the form of the store, with its managed fields: what webhooks see, under their version.
     pub fn stored_form(&self) -> Value {
         let mut object = self.object.clone();
-        if !self.settled {
-            Manager::write(self.managers.clone(), &mut object);
-        }
+        let mut managers = self.managers.clone();
+        Manager::settle(&mut managers);
+        Manager::write(&managers, &mut object);
         object
     }
 
-    /// The new object, in the form of the store.
+    /// The new object, in the form of the store, without its managed fields.
     pub fn object(&self) -> &Value {
         &self.object
     }
 
     /// Puts the object that a mutating webhook made, in the form of the store, in place of the planned one.
-    pub fn mutated(&mut self, object: Value) {
+    pub fn mutated(&mut self, mut object: Value) {
+        take_managers(&mut object);
         self.object = object;
         self.changed = true;
     }
@@ -158,7 +159,13 @@ impl Engine {
         let managers = managers.unwrap_or_else(|| {
             let nothing = Value::Object(serde_json::Map::new());
             let time = now.rfc3339();
-            ssa::update(&nothing, &object, shape(resource), writer(target, options, &resource.api_version(), &time))
+            ssa::update(
+                &nothing,
+                &[],
+                &object,
+                shape(resource),
+                writer(target, options, &resource.api_version(), &time),
+            )
         });
         Ok(Plan {
             target: Target { name: json::name(&object).to_owned(), ..target.clone() },
@@ -226,7 +233,11 @@ impl Engine {
             return self.plan_apply(target, body, options, now);
         }
         let live = self.live(target)?;
-        let mut object = reads::view(resource, live.clone()).to_value();
+        let base = || {
+            let seen = reads::view(resource, live.clone());
+            if names_managers(body) { seen.to_value() } else { seen.to_content() }
+        };
+        let mut object = base();
         match kind {
             PatchKind::Json => patch::json_patch(&mut object, body)?,
             PatchKind::Merge => patch::merge_patch(&mut object, body),
@@ -242,9 +253,15 @@ impl Engine {
             }
             PatchKind::Apply => unreachable!("answered above"),
         }
-        let shown = match kind {
-            PatchKind::Strategic => ssa::go_plain(body),
-            _ => json::canonical(&object),
+        let shown = || {
+            let mut whole = reads::view(resource, live.clone()).to_value();
+            match kind {
+                PatchKind::Strategic => return ssa::go_plain(body),
+                PatchKind::Merge => patch::merge_patch(&mut whole, body),
+                // It was good a moment ago.
+                _ => drop(patch::json_patch(&mut whole, body)),
+            }
+            json::canonical(&whole)
         };
         let unknown = Self::decode_typed(target, &mut object, Some(&shown), options)?;
         Self::check_identity(target, &mut object)?;
@@ -314,13 +331,13 @@ impl Engine {
                     return Err(Status::not_found(resource.about(), &target.name));
                 }
                 let nothing = Value::Object(serde_json::Map::new());
-                let applied = ssa::apply(&nothing, &config, shape(resource), writer, options.force)?;
+                let applied = ssa::apply(&nothing, &[], &config, shape(resource), writer, options.force)?;
                 self.plan_new(target, applied.object, Some(applied.managers), options, now)?
             }
             None => return Err(Status::not_found(resource.about(), &target.name)),
             Some(live) => {
                 check_version(target, &asked, &live)?;
-                let applied = ssa::apply(&live, &config, shape(resource), writer, options.force)?;
+                let applied = ssa::apply(&live, live.managers(), &config, shape(resource), writer, options.force)?;
                 Self::plan_over(target, live, applied.object, Some(applied.managers), asked, options, now)?
             }
         };
@@ -354,13 +371,20 @@ impl Engine {
             .and_then(Value::as_array)
             .is_some_and(|l| l.is_empty() || l.len() == 1 && l[0] == json!({}));
         reset_stored(target, &live, &mut object);
-        let warnings = Self::prepare(resource, &mut object, options)?;
+        let warnings = if target.only_status() {
+            // All else is as it is stored.
+            object.get_mut("status").map(json::strip_nulls);
+            Vec::new()
+        } else {
+            Self::prepare(resource, &mut object, options)?
+        };
         let managers = match managers {
             Some(managers) => managers,
             None if disowned => Vec::new(),
             None => {
-                let time = now.rfc3339();
-                ssa::update(&live, &object, shape(resource), writer(target, options, &resource.api_version(), &time))
+                let (api_version, time) = (resource.api_version(), now.rfc3339());
+                let writer = writer(target, options, &api_version, &time);
+                ssa::update(&live, live.managers(), &object, shape(resource), writer)
             }
         };
         Ok(Plan {
@@ -381,6 +405,16 @@ impl Engine {
     pub(super) fn live(&self, target: &Target) -> Result<Object, Status> {
         let found = self.store.get(&target.resource.table, &target.key()).cloned();
         found.ok_or_else(|| Status::not_found(target.resource.about(), &target.name))
+    }
+}
+
+/// Whether a patch may speak of `managedFields`: only then the object is looked at with them.
+fn names_managers(patch: &Value) -> bool {
+    match patch {
+        Value::String(text) => text.contains("managedFields") || text == "/metadata" || text.is_empty(),
+        Value::Array(items) => items.iter().any(names_managers),
+        Value::Object(map) => map.iter().any(|(key, value)| key == "managedFields" || names_managers(value)),
+        _ => false,
     }
 }
 
@@ -423,7 +457,7 @@ pub(super) fn reset_new(resource: &ResourceType, object: &mut Value) {
 pub(super) fn reset_stored(target: &Target, live: &Object, object: &mut Value) {
     let resource = &*target.resource;
     if target.subresource == "status" {
-        let mut next = live.to_value();
+        let mut next = live.to_content();
         match json::ensure_map(object).shift_remove("status") {
             Some(status) => next["status"] = status,
             None => {

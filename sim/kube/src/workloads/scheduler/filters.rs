@@ -76,13 +76,34 @@ fn term_matches(node: &Value, term: &Value) -> bool {
     }) && fields.iter().all(|e| holds(e, (e["key"] == "metadata.name").then(|| json::name(node))))
 }
 
-/// Whether a node has what `nodeSelector` and the required node affinity ask for.
-fn wanted(node: &Node, pod: &Value) -> bool {
-    let selector = LabelSelector::from_map(json::map(pod, &["spec", "nodeSelector"]));
-    let required = ["spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
-    selector.matches_labels(labels_of(node))
-        && json::at(pod, &required)
-            .is_none_or(|r| json::list(r, &["nodeSelectorTerms"]).iter().any(|t| term_matches(&node.object, t)))
+/// What a pod asks of nodes: read once, asked of each.
+pub(super) struct Asks<'a> {
+    selector: LabelSelector,
+    terms: Option<&'a [Value]>,
+    /// Resources other than those that are counted, with their amounts in thousandths.
+    others: Vec<(&'a str, i128)>,
+}
+
+impl<'a> Asks<'a> {
+    pub(super) fn new(pod: &'a Value) -> Self {
+        let required = ["spec", "affinity", "nodeAffinity", REQUIRED];
+        let requests = json::list(pod, &["spec", "containers"])
+            .iter()
+            .filter_map(|c| json::map(c, &["resources", "requests"]))
+            .flatten()
+            .filter(|(name, _)| !matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage"));
+        Self {
+            selector: LabelSelector::from_map(json::map(pod, &["spec", "nodeSelector"])),
+            terms: json::at(pod, &required).map(|r| json::list(r, &["nodeSelectorTerms"])),
+            others: requests.map(|(name, asked)| (name.as_str(), milli(asked).unwrap_or(0))).collect(),
+        }
+    }
+
+    /// Whether a node has what `nodeSelector` and the required node affinity ask for.
+    fn wanted(&self, node: &Node) -> bool {
+        (self.selector.is_empty() || self.selector.matches_labels(labels_of(node)))
+            && self.terms.is_none_or(|terms| terms.iter().any(|t| term_matches(&node.object, t)))
+    }
 }
 
 /// One term of a pod's affinity or anti-affinity.
@@ -166,7 +187,8 @@ impl Around {
 fn spread(nodes: &Nodes, pod: &Value, constraint: &Value) -> Spread {
     let topology = json::text(constraint, &["topologyKey"]).to_owned();
     let mut counts: BTreeMap<String, i64> = BTreeMap::new();
-    for node in nodes.nodes.values().filter(|n| wanted(n, pod)) {
+    let asks = Asks::new(pod);
+    for node in nodes.nodes.values().filter(|n| asks.wanted(n)) {
         if let Some(value) = label(node, &topology) {
             counts.entry(value.to_owned()).or_default();
         }
@@ -195,26 +217,29 @@ fn spread(nodes: &Nodes, pod: &Value, constraint: &Value) -> Spread {
 pub(super) fn refusals(
     node: &Node,
     pod: &Value,
+    asks: &Asks<'_>,
     requests: Requests,
     ports: &[(String, i64)],
     around: &Around,
 ) -> Vec<Refusal> {
-    let unschedulable = serde_json::json!({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"});
-    if node.object["spec"]["unschedulable"] == true && !tolerated(pod, &unschedulable) {
-        return never("node(s) were unschedulable");
+    if node.object["spec"]["unschedulable"] == true {
+        let taint = serde_json::json!({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"});
+        if !tolerated(pod, &taint) {
+            return never("node(s) were unschedulable");
+        }
     }
     let taints = json::list(&node.object, &["spec", "taints"]);
     if let Some(t) = taints.iter().find(|t| t["effect"] != "PreferNoSchedule" && !tolerated(pod, t)) {
         let (key, value) = (json::text(t, &["key"]), json::text(t, &["value"]));
         return never(&format!("node(s) had untolerated taint {{{key}: {value}}}"));
     }
-    if !wanted(node, pod) {
+    if !asks.wanted(node) {
         return never("node(s) didn't match Pod's node affinity/selector");
     }
     if ports.iter().any(|p| node.ports.contains_key(p)) {
         return perhaps("node(s) didn't have free ports for the requested pod ports");
     }
-    let short = fits(node, pod, requests);
+    let short = fits(node, asks, requests);
     if !short.is_empty() {
         return short;
     }
@@ -244,7 +269,7 @@ pub(super) fn refusals(
 }
 
 /// Everything a node has too little of.
-fn fits(node: &Node, pod: &Value, requests: Requests) -> Vec<Refusal> {
+fn fits(node: &Node, asks: &Asks<'_>, requests: Requests) -> Vec<Refusal> {
     let mut short = Vec::new();
     if i128::try_from(node.pods).unwrap_or(i128::MAX) + 1 > node.pods_max {
         short.extend(perhaps("Too many pods"));
@@ -259,13 +284,10 @@ fn fits(node: &Node, pod: &Value, requests: Requests) -> Vec<Refusal> {
         }
     }
     // Of other resources only whether the node has any at all is checked.
-    for c in json::list(pod, &["spec", "containers"]) {
-        for (name, asked) in json::map(c, &["resources", "requests"]).into_iter().flatten() {
-            let known = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage");
-            let has = json::at(&node.object, &["status", "allocatable", name]).and_then(milli).unwrap_or(0);
-            if !known && milli(asked).unwrap_or(0) > has {
-                short.push(Refusal { text: format!("Insufficient {name}"), hopeless: true });
-            }
+    for (name, asked) in &asks.others {
+        let has = json::at(&node.object, &["status", "allocatable", name]).and_then(milli).unwrap_or(0);
+        if *asked > has {
+            short.push(Refusal { text: format!("Insufficient {name}"), hopeless: true });
         }
     }
     short

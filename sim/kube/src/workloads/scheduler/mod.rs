@@ -218,13 +218,14 @@ impl Nodes {
         }
         let requests = Requests::of(pod);
         let ports = host_ports(pod);
+        let asks = filters::Asks::new(pod);
         let spread = filters::Around::new(self, pod);
         let owner = owner_of(pod);
         let mut best: Option<(usize, usize, &String)> = None;
         let mut refused: BTreeMap<String, usize> = BTreeMap::new();
         let mut hopeless = 0;
         for (name, node) in &self.nodes {
-            let refusals = filters::refusals(node, pod, requests, &ports, &spread);
+            let refusals = filters::refusals(node, pod, &asks, requests, &ports, &spread);
             if refusals.is_empty() {
                 let rank = (node.owners.get(owner).copied().unwrap_or(0), node.pods, name);
                 if best.is_none_or(|b| rank < b) {

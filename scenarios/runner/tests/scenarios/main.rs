@@ -1,6 +1,9 @@
-//! Every scenario file is a test of its own, named by its path: `cargo test topology/etcd-unavailable`.
+//! Every scenario file is a test of its own, named by its path: `cargo test topology/etcd-unavailable`. When all of them have
+//! run, the operator's roles are judged by what was used: they grant what some scenario needs, and no more.
 
-use std::{path::Path, process::ExitCode};
+mod roles;
+
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use scenario_report::terminal::{Style, story};
@@ -16,15 +19,27 @@ fn main() -> ExitCode {
     let paths = project.discover(&[], None).expect("the project has scenarios");
     // The variable that updates insta's snapshots updates reviewed outputs of scenarios too.
     let accept_golden = std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always");
+    let usage = Arc::new(roles::Usage::default());
     let trials = paths.into_iter().map(|path| {
-        let project = project.clone();
+        let (project, usage) = (project.clone(), usage.clone());
         let id = project.id(&path);
         Trial::test(id, move || {
             let loaded = project.load(&path).map_err(|error| Failed::from(error.to_string()))?;
             let options = Options { accept_golden, ..Options::default() };
-            let report = run(&loaded, &options).report;
+            let outcome = run(&loaded, &options);
+            usage.note(&outcome);
+            let report = outcome.report;
             if report.passed() { Ok(()) } else { Err(Failed::from(story(&report, Style::PLAIN))) }
         })
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let all = conclusion.num_filtered_out == 0 && conclusion.num_ignored == 0 && conclusion.num_passed > 0;
+    if all && !conclusion.has_failed() {
+        if let Err(why) = usage.judge() {
+            println!("the operator's roles: FAILED\n{why}");
+            return ExitCode::FAILURE;
+        }
+        println!("the operator's roles: ok\n");
+    }
+    conclusion.exit_code()
 }
