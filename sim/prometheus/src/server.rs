@@ -131,6 +131,11 @@ impl Prometheus {
         Self::default()
     }
 
+    /// One without data that is asked through [`Prometheus::answer`] and not run: with the switches of a command line.
+    pub fn with_options(options: Options) -> Self {
+        Self(Arc::new(Mutex::new(State { options, ..State::default() })))
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere has ended the world already.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -244,6 +244,12 @@ fn unique(vector: Vec<VectorSample>) -> Result<Vec<VectorSample>, EvalError> {
     Ok(vector)
 }
 
+/// The first step of a subquery after an instant: steps are aligned to the epoch, windows are open on the left.
+fn first_step(after_ms: i64, step_ms: i64) -> i64 {
+    let t_ms = step_ms * (after_ms / step_ms);
+    if t_ms <= after_ms { t_ms + step_ms } else { t_ms }
+}
+
 /// The window of a range selector or subquery.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -265,8 +271,10 @@ pub(crate) struct Evaluator<'a> {
     // By message, the place as its value.
     notes: RefCell<BTreeMap<String, Span>>,
     failure: RefCell<Option<EvalError>>,
-    // Parameters of aggregations over the query, by where they stand: the warnings are about the extremes.
-    parameters: RefCell<BTreeMap<usize, Parameter>>,
+    // Parameters of aggregations over the query, inner ones before outer ones: the warnings are about the extremes.
+    parameters: RefCell<Vec<Parameter>>,
+    // By address of a subquery's expression, until when it was evaluated.
+    evaluated: RefCell<BTreeMap<usize, i64>>,
 }
 
 /// What values the parameter of an aggregation had.
@@ -291,27 +299,27 @@ impl<'a> Evaluator<'a> {
             notes: RefCell::default(),
             failure: RefCell::default(),
             parameters: RefCell::default(),
+            evaluated: RefCell::default(),
         }
     }
 
     /// Remembers a value of the parameter of `quantile` or `limit_ratio`.
     pub(crate) fn note_parameter(&self, op: AggregateOp, value: f64, span: Span) {
         let mut parameters = self.parameters.borrow_mut();
-        let known = parameters.entry(span.start).or_insert(Parameter {
-            op,
-            span,
-            least: f64::INFINITY,
-            most: f64::NEG_INFINITY,
-            nan: false,
-        });
-        known.least = known.least.min(value);
-        known.most = known.most.max(value);
-        known.nan |= value.is_nan();
+        let nan = value.is_nan();
+        match parameters.iter_mut().find(|known| known.span.start == span.start) {
+            Some(known) => {
+                known.least = known.least.min(value);
+                known.most = known.most.max(value);
+                known.nan |= nan;
+            }
+            None => parameters.push(Parameter { op, span, least: value, most: value, nan }),
+        }
     }
 
     /// The annotations of the whole query.
     fn annotations(self) -> Annotations {
-        for parameter in self.parameters.take().into_values() {
+        for parameter in self.parameters.take() {
             let Parameter { op, span, least, most, nan } = parameter;
             if op == AggregateOp::LimitRatio {
                 let warn = |value: f64, cap: f64| {
@@ -602,11 +610,18 @@ impl<'a> Evaluator<'a> {
     }
 
     fn subquery(&self, expr: &Expr, window: Window, step_ms: i64) -> Result<Vec<Series>, EvalError> {
-        // Steps are aligned to the epoch; the window is open on the left.
-        let mut t_ms = step_ms * (window.start_ms / step_ms);
-        if t_ms <= window.start_ms {
-            t_ms += step_ms;
+        // Over a range, a subquery is evaluated from its first window to its last. What lies between two windows counts for nothing
+        // but its remarks and its errors.
+        let until = self.evaluated.borrow_mut().insert(std::ptr::from_ref(expr) as usize, window.end_ms);
+        if let Some(until) = until.filter(|until| *until < window.start_ms) {
+            let mut t_ms = first_step(until, step_ms);
+            while t_ms <= window.start_ms {
+                self.touch(1)?;
+                self.vector_or_scalar(expr, t_ms)?;
+                t_ms += step_ms;
+            }
         }
+        let mut t_ms = first_step(window.start_ms, step_ms);
         // In the order in which they first appear; the map is looked up, never walked.
         let mut series: Vec<Series> = Vec::new();
         let mut places: HashMap<(Labels, bool), usize> = HashMap::new();

@@ -224,3 +224,55 @@ proptest! {
         let _ = parse(&words.join(" "));
     }
 }
+
+/// Ten minutes of `x` at 0, 1, 2 … a minute, and `up` twice.
+fn minutes() -> Store {
+    let mut store = Store::new();
+    for minute in 0..=10 {
+        for (labels, value) in [
+            (vec![("__name__", "x")], f64::from(minute)),
+            (vec![("__name__", "up"), ("i", "a")], 1.0),
+            (vec![("__name__", "up"), ("i", "b")], 1.0),
+        ] {
+            store.append(&labels.into_iter().collect(), Point::float(i64::from(minute) * 60_000, value)).unwrap();
+        }
+    }
+    store
+}
+
+#[test]
+fn labels_of_what_is_absent_follow_the_order_of_the_storage() {
+    let store = minutes();
+    let labels = |query: &str| {
+        let (value, _) = eval::instant(&store, query, &parse(query).unwrap(), 0, EvalOptions::default()).unwrap();
+        let QueryValue::Vector(vector) = value else { panic!("{value:?}") };
+        vector[0].labels.to_string()
+    };
+    assert_eq!(labels("absent(n{a=\"1\",b=\"2\"})"), "{a=\"1\", b=\"2\"}");
+    assert_eq!(labels("absent(n{a=\"1\",a=\"2\"})"), "{}");
+    assert_eq!(labels("absent(n{a=~\".+\",a=\"2\"})"), "{a=\"2\"}");
+    // What only takes away stands last, wherever it is written.
+    assert_eq!(labels("absent(n{a!=\"1\",a=\"2\"})"), "{}");
+}
+
+#[test]
+fn subqueries_are_evaluated_between_the_windows_of_a_range() {
+    let store = minutes();
+    let range = |query: &str, step_ms: i64| {
+        eval::range(&store, query, &parse(query).unwrap(), (30_000, 570_000, step_ms), EvalOptions::default())
+    };
+    // No window holds a step, but the steps between them cannot be evaluated.
+    let error = range("count_over_time((x + on () up)[1s:1m])", 180_000).unwrap_err();
+    assert!(error.to_string().contains("found duplicate series"), "{error}");
+    let (value, remarks) = range("count_over_time(quantile(2, x)[1s:1m])", 180_000).unwrap();
+    assert_eq!(remarks.warnings.len(), 1, "{value:?}");
+}
+
+#[test]
+fn of_the_same_remark_at_two_places_the_outer_one_is_told() {
+    let store = minutes();
+    let query = "quantile(2, quantile(2, x))";
+    let (_, remarks) = eval::instant(&store, query, &parse(query).unwrap(), 0, EvalOptions::default()).unwrap();
+    let told: Vec<_> = remarks.warnings.into_iter().collect();
+    assert_eq!(told, ["PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)"]);
+}

@@ -198,7 +198,7 @@ fn bucket_quantile(q: f64, buckets: Vec<Bucket>) -> (f64, bool) {
         return (f64::NAN, fixed);
     }
     let mut rank = q * observations;
-    let at = merged[..last].partition_point(|bucket| bucket.count < rank);
+    let at = first_that(last, |index| merged[index].count >= rank);
     if at == last {
         return (merged[last - 1].upper_bound, fixed);
     }
@@ -214,6 +214,21 @@ fn bucket_quantile(q: f64, buckets: Vec<Bucket>) -> (f64, bool) {
         rank -= merged[at - 1].count;
     }
     (start + (end - start) * (rank / count), fixed)
+}
+
+/// The first of `n` for which something holds, or `n`, found as Go's `sort.Search` finds it: where counts are no numbers it matters
+/// which ones are looked at.
+fn first_that(n: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut from, mut to) = (0, n);
+    while from < to {
+        let middle = (from + to) / 2;
+        if holds(middle) {
+            to = middle;
+        } else {
+            from = middle + 1;
+        }
+    }
+    from
 }
 
 /// Buckets in order, those of one bound merged; nothing without an infinite bound.

@@ -3,8 +3,9 @@
 use super::Call;
 use crate::promql::ast::{Expr, ExprKind, VectorSelector};
 use crate::promql::eval::{EvalError, Val, VectorSample};
-use sim_wire::{Labels, METRIC_NAME, MatchOp, labels::push_quoted, matcher::anchored};
+use sim_wire::{Labels, METRIC_NAME, MatchOp, Matcher, labels::push_quoted, matcher::anchored};
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 fn text(call: &Call<'_, '_>, index: usize) -> Result<String, EvalError> {
     let bytes = call.evaluator.string(&call.args[index], call.t_ms)?;
@@ -183,11 +184,24 @@ fn absent_labels(expr: &Expr) -> Labels {
         ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => selector,
         _ => return Labels::empty(),
     };
-    let usable = |name: &str| {
-        selector.matchers.iter().filter(|matcher| matcher.name == name).count() == 1 && name != METRIC_NAME
-    };
-    let equal = selector.matchers.iter().filter(|matcher| matcher.op == MatchOp::Equal && usable(&matcher.name));
-    Labels::from_pairs(equal.map(|matcher| (matcher.name.as_str(), matcher.value.as_str())))
+    // In the order that the storage leaves them in: as written, but what only takes series away stands last. The first equality of a
+    // name counts, whatever follows it of that name takes the label away, and a later equality does not bring it back.
+    let takes_away =
+        |matcher: &Matcher| matches!(matcher.op, MatchOp::NotEqual | MatchOp::NotRegex) && matcher.matches("");
+    let mut matchers: Vec<&Matcher> = selector.matchers.iter().filter(|matcher| matcher.name != METRIC_NAME).collect();
+    matchers.sort_by_key(|matcher| takes_away(matcher));
+    let mut seen: Vec<&str> = Vec::new();
+    let mut pairs: BTreeMap<&str, &str> = BTreeMap::new();
+    for matcher in matchers {
+        let name = matcher.name.as_str();
+        if matcher.op == MatchOp::Equal && !seen.contains(&name) {
+            seen.push(name);
+            pairs.insert(name, &matcher.value);
+        } else {
+            pairs.remove(name);
+        }
+    }
+    Labels::from_pairs(pairs)
 }
 
 fn one_if(call: &Call<'_, '_>, absent: bool) -> Val {
