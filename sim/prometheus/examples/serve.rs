@@ -1,6 +1,6 @@
 //! A Prometheus on loopback, for real clients: `serve [--experimental] ADDRESS CONFIG-FILE [RULE-FILE…]`.
 //!
-//! The files are read once; remote write is on, and so are the experimental functions after `--experimental`. Ends when its
+//! The files are read once; remote write and OTLP are on, and so are the experimental functions after `--experimental`. Ends when its
 //! standard input does.
 
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         config_file: config_file.clone(),
         retention: std::time::Duration::from_secs(100 * 365 * 24 * 3600),
         remote_write_receiver: true,
+        otlp_receiver: true,
         experimental_functions: experimental,
         ..Options::default()
     };

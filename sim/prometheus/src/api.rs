@@ -1,6 +1,8 @@
 //! HTTP API v1: a function from a request to a response.
 
 use crate::histogram::Histogram;
+use crate::notify;
+use crate::otlp;
 use crate::promql::{self, Annotations, EvalError, ParseError, QueryValue, Series, VectorSample};
 use crate::remote::receive;
 use crate::rules::{Alert, AlertState, Group, Health, Rule};
@@ -167,6 +169,15 @@ pub(crate) fn answer(state: &mut State, request: &Request<Bytes>, now: Timestamp
         let window = state.write_window(now.as_millis());
         return receive::answer(&mut state.store, window, request);
     }
+    if endpoint == "otlp/v1/metrics" && request.method() == Method::POST {
+        if !state.options.otlp_receiver {
+            let message = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver";
+            return receive::refuse(StatusCode::NOT_FOUND, message);
+        }
+        let window = state.write_window(now.as_millis());
+        let state = &mut *state;
+        return otlp::receive::answer(&mut state.store, window, &state.config.otlp, request);
+    }
     let state = &*state;
     if request.method() != Method::GET && request.method() != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
@@ -180,6 +191,7 @@ pub(crate) fn answer(state: &mut State, request: &Request<Bytes>, now: Timestamp
         "labels" => label_names(state, &params),
         "rules" => plain(rules(state, &params)),
         "alerts" => plain(alerts(state)),
+        "alertmanagers" => plain(alertmanagers(state)),
         "targets" => plain(targets(state)),
         "metadata" => metadata(state, &params),
         "query_exemplars" => exemplars(state, &params),
@@ -454,6 +466,11 @@ fn alerts(state: &State) -> Json {
     let alerts: Vec<Json> =
         state.groups.values().flat_map(|group| &group.rules).flat_map(active).map(alert_json).collect();
     json!({ "alerts": alerts })
+}
+
+fn alertmanagers(state: &State) -> Json {
+    let urls: Vec<Json> = notify::alertmanagers(&state.config).map(|(_, url)| json!({ "url": url })).collect();
+    json!({ "activeAlertmanagers": urls, "droppedAlertmanagers": [] })
 }
 
 fn targets(state: &State) -> Json {

@@ -32,6 +32,55 @@ pub struct Config {
     pub rule_files: Vec<String>,
     /// What the store takes.
     pub storage: Storage,
+    /// Whom alerts are sent to.
+    pub alerting: Alerting,
+    /// How metrics of OTLP are translated.
+    pub otlp: crate::otlp::translate::Settings,
+}
+
+/// The section `alerting`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerting {
+    /// Steps over the labels of alerts.
+    pub alert_relabel_configs: Vec<Relabel>,
+    /// The Alertmanagers.
+    pub alertmanagers: Vec<AlertmanagerConfig>,
+}
+
+/// One entry of `alerting.alertmanagers`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertmanagerConfig {
+    /// `http`
+    pub scheme: String,
+    /// What stands before `/api/v2/alerts`.
+    pub path_prefix: String,
+    /// How long an answer is waited for.
+    #[serde(deserialize_with = "yaml_duration")]
+    pub timeout: Duration,
+    /// `v2`; there is no other.
+    pub api_version: String,
+    /// Where they are.
+    pub static_configs: Vec<StaticConfig>,
+    /// Steps over their own labels.
+    pub relabel_configs: Vec<Relabel>,
+    /// Steps over the labels of alerts that go to these.
+    pub alert_relabel_configs: Vec<Relabel>,
+}
+
+impl Default for AlertmanagerConfig {
+    fn default() -> Self {
+        Self {
+            scheme: http(),
+            path_prefix: "/".to_owned(),
+            timeout: Duration::from_secs(10),
+            api_version: "v2".to_owned(),
+            static_configs: Vec::new(),
+            relabel_configs: Vec::new(),
+            alert_relabel_configs: Vec::new(),
+        }
+    }
 }
 
 /// The section `storage`.
@@ -80,6 +129,9 @@ pub struct Global {
     /// How often rules are evaluated.
     #[serde(deserialize_with = "yaml_duration")]
     pub evaluation_interval: Duration,
+    /// How far behind the present rules are evaluated.
+    #[serde(deserialize_with = "yaml_duration")]
+    pub rule_query_offset: Duration,
     /// Labels for the outer world.
     pub external_labels: BTreeMap<String, String>,
 }
@@ -91,6 +143,7 @@ impl Default for Global {
             scrape_interval: minute,
             scrape_timeout: None,
             evaluation_interval: minute,
+            rule_query_offset: Duration::ZERO,
             external_labels: BTreeMap::new(),
         }
     }
@@ -195,6 +248,16 @@ pub fn parse(text: &str) -> Result<Config, Error> {
     if config.global.scrape_interval.is_zero() || config.global.evaluation_interval.is_zero() {
         return Err(refuse("global intervals must be greater than 0".to_owned()));
     }
+    for alertmanager in &config.alerting.alertmanagers {
+        if alertmanager.api_version != "v2" {
+            let version = &alertmanager.api_version;
+            return Err(refuse(format!("expected Alertmanager api version to be one of [v2] but got {version}")));
+        }
+        if alertmanager.scheme != "http" {
+            return Err(refuse(format!("scheme {:?} of an Alertmanager is not available", alertmanager.scheme)));
+        }
+    }
+    config.otlp.check().map_err(refuse)?;
     let mut names = std::collections::BTreeSet::new();
     for scrape in &config.scrape_configs {
         let job = &scrape.job_name;

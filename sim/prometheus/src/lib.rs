@@ -7,12 +7,14 @@
 //! | [`promql`] | parser, printer and evaluator | engine |
 //! | [`config`], [`relabel`] | `prometheus.yaml` | engine |
 //! | [`scrape`] | from a page to samples, report samples and stale markers | engine |
+//! | [`otlp`] | OTLP metrics: names, translation, receiver | engine |
 //! | [`remote`] | remote write: messages, receiver | engine |
 //! | [`rules`], [`template`] | recording and alerting rules, annotations | engine |
 //! | [`export`] | the store as OpenMetrics text | engine |
 //! | [`unit_test`] | unit tests of rules in promtool's format | engine |
 //! | [`promqltest`] | runner of Prometheus's own test files | engine |
 //! | [`server`] | scraping and evaluating on time, reload | wire |
+//! | `notify` | alerts to the Alertmanagers | wire |
 //! | `api` | HTTP API v1 | wire over a pure function |
 //!
 //! Engines take the time as an argument and do no I/O.
@@ -35,6 +37,8 @@ mod api;
 pub mod config;
 pub mod export;
 pub mod histogram;
+mod notify;
+pub mod otlp;
 pub mod promql;
 pub mod promqltest;
 pub mod relabel;

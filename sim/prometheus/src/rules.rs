@@ -4,7 +4,7 @@ mod alert;
 mod file;
 mod lint;
 
-pub use alert::{Alert, AlertState};
+pub use alert::{Alert, AlertState, RESEND_DELAY};
 pub use file::{RuleGroup, RuleSpec, parse_rules};
 pub use lint::{Finding, lint};
 
@@ -25,6 +25,8 @@ pub struct Group {
     pub file: String,
     /// How often it is evaluated.
     pub interval: Duration,
+    /// How far behind the present it is evaluated.
+    pub query_offset: Duration,
     /// Its rules.
     pub rules: Vec<Rule>,
     /// When it was last evaluated, in milliseconds.
@@ -91,7 +93,28 @@ impl Group {
             });
         }
         let interval = spec.interval.unwrap_or(default_interval);
-        Ok(Self { spec, file: file.to_owned(), interval, rules, last_evaluation_ms: None })
+        let query_offset = spec.query_offset.unwrap_or_default();
+        Ok(Self { spec, file: file.to_owned(), interval, query_offset, rules, last_evaluation_ms: None })
+    }
+
+    /// The same, evaluated this far behind the present unless it says how far itself.
+    #[must_use]
+    pub fn with_default_offset(mut self, offset: Duration) -> Self {
+        self.query_offset = self.spec.query_offset.unwrap_or(offset);
+        self
+    }
+
+    /// The alerts that the Alertmanagers have to hear of now, each with the query of its rule.
+    pub fn alerts_to_send(&mut self, now_ms: i64) -> Vec<(Alert, String)> {
+        let interval = self.interval;
+        let mut due = Vec::new();
+        for rule in &mut self.rules {
+            let query = rule.expr.to_string();
+            let sent =
+                rule.active.values_mut().filter_map(|alert| alert.is_due(now_ms, interval).then(|| alert.clone()));
+            due.extend(sent.map(|alert| (alert, query.clone())));
+        }
+        due
     }
 
     /// Takes over the state of the same group before a reload: rule by rule, by name and labels, in order.
@@ -118,21 +141,24 @@ impl Group {
         }
     }
 
-    /// Evaluates every rule in order; later rules see what earlier ones recorded.
+    /// Evaluates every rule in order; later rules see what earlier ones recorded. Queries, and the samples written, are of
+    /// [`Group::query_offset`] before now.
     pub fn evaluate(&mut self, store: &mut Store, now_ms: i64, external: &External, options: EvalOptions) {
+        let offset = i64::try_from(self.query_offset.as_millis()).unwrap_or(i64::MAX);
+        let query_ms = now_ms.saturating_sub(offset);
         for rule in &mut self.rules {
-            let outcome = rule.samples(store, now_ms, external, options, &self.spec);
+            let outcome = rule.samples(store, (now_ms, query_ms), external, options, &self.spec);
             match outcome {
                 Ok(samples) => {
                     rule.health = Health::Ok;
                     let mut present = BTreeSet::new();
                     for (labels, value) in samples {
                         // Rejections are counted by the store.
-                        let _ = store.append(&labels, Point { t_ms: now_ms, value });
+                        let _ = store.append(&labels, Point { t_ms: query_ms, value });
                         present.insert(labels);
                     }
                     for gone in rule.previous.difference(&present) {
-                        let _ = store.append(gone, Point::float(now_ms, STALE_NAN));
+                        let _ = store.append(gone, Point::float(query_ms, STALE_NAN));
                     }
                     rule.previous = present;
                 }
@@ -165,19 +191,27 @@ impl Rule {
     fn samples(
         &mut self,
         store: &Store,
-        now_ms: i64,
+        (now_ms, query_ms): (i64, i64),
         external: &External,
         options: EvalOptions,
         group: &RuleGroup,
     ) -> Result<Vec<(Labels, Value)>, Error> {
-        let result = query_vector(store, &self.spec.expr, &self.expr, now_ms, options)?;
+        let result = query_vector(store, &self.spec.expr, &self.expr, query_ms, options)?;
         let limit_exceeded = |found: usize, what: &str| {
             let message = format!("exceeded limit of {} with {found} {what}", group.limit);
             (group.limit > 0 && found > group.limit).then_some(Error::Evaluation { message })
         };
         if self.spec.alert {
-            let samples =
-                alert::advance(&mut self.active, &self.spec, group, result, store, now_ms, external, options)?;
+            let samples = alert::advance(
+                &mut self.active,
+                &self.spec,
+                group,
+                result,
+                store,
+                (now_ms, query_ms),
+                external,
+                options,
+            )?;
             let active = self.active.values().filter(|alert| alert.state != AlertState::Inactive).count();
             if let Some(error) = limit_exceeded(active, "alerts") {
                 self.active.clear();
@@ -282,6 +316,35 @@ groups:
         let recorded = world.store.select(&[Matcher::equal("__name__", "job:x:sum")]);
         assert_eq!(recorded[0].labels.get("kind"), Some("recorded"));
         assert!(is_stale(recorded[0].points()[1].value.float()));
+    }
+
+    #[test]
+    fn an_offset_moves_queries_and_samples_back() {
+        let mut world = World::new("groups: [{name: g, query_offset: 1m, rules: [{record: a, expr: x}]}]");
+        world.minute(0, 7.0);
+        world.minute(1, 8.0);
+        let recorded = world.store.select(&[Matcher::equal("__name__", "a")]);
+        let points: Vec<(i64, f64)> = recorded[0].points().iter().map(|p| (p.t_ms, p.value.float())).collect();
+        assert_eq!(points, [(0, 7.0)]);
+    }
+
+    #[test]
+    fn an_alert_is_sent_when_it_fires_again_after_the_delay_and_when_it_is_resolved() {
+        let mut world = World::new("groups: [{name: g, interval: 30s, rules: [{alert: A, expr: x > 5}]}]");
+        let sent = |world: &mut World, minute: i64, value: f64| {
+            world.minute(minute, value);
+            let due = world.group.alerts_to_send(minute * 60_000);
+            due.first().map(|(alert, query)| {
+                assert_eq!(query, "x > 5");
+                (alert.state, alert.resolved_at_ms.or(alert.valid_until_ms).unwrap() / 60_000)
+            })
+        };
+        assert_eq!(sent(&mut world, 0, 6.0), Some((AlertState::Firing, 4)));
+        assert_eq!(sent(&mut world, 1, 6.0), None, "not before the delay is over");
+        assert_eq!(sent(&mut world, 2, 6.0), Some((AlertState::Firing, 6)));
+        assert_eq!(sent(&mut world, 3, 1.0), Some((AlertState::Inactive, 3)));
+        assert_eq!(sent(&mut world, 4, 1.0), None);
+        assert_eq!(sent(&mut world, 5, 1.0), Some((AlertState::Inactive, 3)), "resolved is told until forgotten");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::api;
 use crate::config::{self, Config};
+use crate::notify::{self, Notifier};
 use crate::promql::{EvalOptions, ParseOptions};
 use crate::remote::receive;
 use crate::rules::{Group, parse_rules};
@@ -23,7 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 /// What Prometheus asks for: OpenMetrics first. Protobuf is left out, since native histograms are.
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-const USER_AGENT: &str = "Prometheus/3.5.0";
+pub(crate) const USER_AGENT: &str = "Prometheus/3.5.0";
 /// How often old samples are dropped.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(2 * 3600);
 
@@ -55,6 +56,10 @@ pub struct Options {
     pub retention: Duration,
     /// `--web.enable-remote-write-receiver`
     pub remote_write_receiver: bool,
+    /// `--web.external-url`, without a slash at its end; for links in alerts.
+    pub external_url: String,
+    /// `--web.enable-otlp-receiver`
+    pub otlp_receiver: bool,
     /// `--enable-feature=promql-experimental-functions`
     pub experimental_functions: bool,
     /// `--enable-feature=promql-delayed-name-removal`
@@ -68,6 +73,8 @@ impl Default for Options {
             port: 9090,
             retention: Duration::from_secs(15 * 24 * 3600),
             remote_write_receiver: false,
+            external_url: "http://prometheus:9090".to_owned(),
+            otlp_receiver: false,
             experimental_functions: false,
             delayed_name_removal: false,
         }
@@ -95,6 +102,7 @@ pub(crate) struct State {
     pub groups: BTreeMap<String, Group>,
     pub reload_error: Option<String>,
     pub options: Options,
+    pub notifier: Notifier,
 }
 
 impl State {
@@ -214,6 +222,10 @@ pub async fn run(
         }
     });
     tasks.0.insert("retention".to_owned(), sweep);
+    let (queue_grew, grown) = watch::channel(0_u64);
+    prometheus.state().notifier.attach(queue_grew);
+    let sending = notify::run(prometheus.clone(), Client::new(host.clone()), grown);
+    tasks.0.insert("notifier".to_owned(), sim_clock::spawn("prometheus notifier", sending));
     let mut watching = true;
     loop {
         tokio::select! {
@@ -252,7 +264,8 @@ fn reload(
     for pattern in &config.rule_files {
         for path in (files.list)(pattern) {
             for spec in parse_rules(&path, &text_of(files, &path)?)? {
-                let group = Group::new(spec, &path, config.global.evaluation_interval)?;
+                let group = Group::new(spec, &path, config.global.evaluation_interval)?
+                    .with_default_offset(config.global.rule_query_offset);
                 groups.insert(format!("{path};{}", group.spec.name), group);
             }
         }
@@ -423,12 +436,14 @@ async fn rule_loop(prometheus: Prometheus, key: String, interval: Duration) {
             let options = state.eval_options();
             let state = &mut *state;
             let Some(group) = state.groups.get_mut(&key) else { return };
-            group.evaluate(
-                &mut state.store,
-                sim_clock::now().as_millis(),
-                &External { labels: state.config.global.external_labels.clone(), url: String::new() },
-                options,
-            );
+            let now_ms = sim_clock::now().as_millis();
+            let external = External {
+                labels: state.config.global.external_labels.clone(),
+                url: state.options.external_url.clone(),
+            };
+            group.evaluate(&mut state.store, now_ms, &external, options);
+            let due = group.alerts_to_send(now_ms);
+            state.notifier.push(due, &state.config, &state.options.external_url);
         }
         tick = next_tick(tick, interval);
     }

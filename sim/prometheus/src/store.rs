@@ -185,6 +185,8 @@ pub struct Rejections {
     pub too_old: u64,
     /// Series of remote write without a name, or with a label twice.
     pub invalid_labels: u64,
+    /// Metrics of OTLP that could not be translated.
+    pub untranslated: u64,
 }
 
 /// The store.
@@ -410,6 +412,11 @@ impl Store {
     /// What was rejected so far.
     pub fn rejections(&self) -> Rejections {
         self.rejections
+    }
+
+    /// Counts metrics that could not be translated.
+    pub(crate) fn count_untranslated(&mut self, metrics: u64) {
+        self.rejections.untranslated += metrics;
     }
 
     /// How many series have points.

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const CONFIG: &str = "
+alerting:
+  alert_relabel_configs: [{action: labeldrop, regex: room}]
+  alertmanagers: [{path_prefix: /am, static_configs: [{targets: ['EXPORTER:9093', 'EXPORTER:9094']}]}]
 global: {scrape_interval: 30s, evaluation_interval: 30s, external_labels: {cluster: c1}}
 rule_files: [/rules/*.yaml]
 scrape_configs:
@@ -35,6 +38,8 @@ struct World {
     tree: Tree,
     changed: watch::Sender<u64>,
     page: Arc<Mutex<String>>,
+    /// What the Alertmanager got: path and alerts.
+    notified: Arc<Mutex<Vec<(String, Value)>>>,
     prometheus: Prometheus,
     shutdown: watch::Sender<bool>,
     network: Network,
@@ -56,6 +61,16 @@ impl World {
                     served.lock().expect("a page")
                 );
                 async move { net_http::response(http::StatusCode::OK, "text/plain; version=0.0.4", body) }
+            };
+            net_http::serve(listener, net_http::Limits::default(), handler).await;
+        });
+        let notified = Arc::new(Mutex::new(Vec::new()));
+        let (received, listener) = (notified.clone(), exporter.listen(9093).expect("a free port"));
+        sim_clock::spawn("alertmanager", async move {
+            let handler = move |request: http::Request<bytes::Bytes>| {
+                let alerts = serde_json::from_slice(request.body()).expect("JSON");
+                received.lock().expect("alerts").push((request.uri().path().to_owned(), alerts));
+                async move { net_http::response(http::StatusCode::OK, "application/json", "") }
             };
             net_http::serve(listener, net_http::Limits::default(), handler).await;
         });
@@ -81,7 +96,7 @@ impl World {
         let running = run(host, prometheus.clone(), Options::default(), files, stopped);
         sim_clock::spawn("prometheus", async move { running.await.expect("a good configuration") });
         let client = net_http::Client::new(network.host("grafana"));
-        Self { client, base, tree, changed, page, prometheus, shutdown, network, exporter: exporter.ip() }
+        Self { client, base, tree, changed, page, notified, prometheus, shutdown, network, exporter: exporter.ip() }
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -220,6 +235,35 @@ fn an_alert_fires_and_resolves() {
         assert!(world.vector("ALERTS").await.is_empty());
         let (_, rules) = world.get("/api/v1/rules?type=alert").await;
         assert_eq!(rules["data"]["groups"][0]["rules"][0]["state"], "inactive");
+    });
+}
+
+#[test]
+fn alertmanagers_hear_of_alerts_that_fire_and_of_their_end() {
+    in_world(|world| async move {
+        *world.page.lock().expect("a page") = "temperature{room=\"cellar\"} 4\n".to_owned();
+        minutes(5).await;
+        world.page.lock().expect("a page").clear();
+        minutes(2).await;
+        let notified = world.notified.lock().expect("alerts").clone();
+        let (path, first) = &notified[0];
+        assert_eq!((path.as_str(), first.as_array().map(Vec::len)), ("/am/api/v2/alerts", Some(1)));
+        // External labels are there, what relabelling drops is not.
+        let labels = json!({ "alertname": "Low", "cluster": "c1", "instance": first[0]["labels"]["instance"],
+            "job": "exporter", "namespace": "default" });
+        assert_eq!(first[0]["labels"], labels);
+        assert_eq!(first[0]["annotations"]["summary"], "cellar in c1");
+        assert_eq!(first[0]["generatorURL"], "http://prometheus:9090/graph?g0.expr=temperature+%3C+10&g0.tab=1");
+        let time = |alert: &Value, field: &str| {
+            alert[field].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()).expect("a time").as_second()
+        };
+        // Four times the resend delay.
+        assert_eq!(time(&first[0], "endsAt") - time(&first[0], "startsAt"), 240);
+        let (_, last) = notified.last().expect("a notification");
+        assert!(time(&last[0], "endsAt") <= sim_clock::now().as_secs(), "the last one tells of the end");
+        assert!(notified.len() >= 3, "{notified:?}");
+        let (_, listed) = world.get("/api/v1/alertmanagers").await;
+        assert_eq!(listed["data"]["activeAlertmanagers"].as_array().map(Vec::len), Some(2));
     });
 }
 

@@ -200,6 +200,9 @@ async fn run_prometheus(servers: PrometheusServers, context: Context) -> Exit {
         retention,
         experimental_functions: feature(&context, "promql-experimental-functions"),
         delayed_name_removal: feature(&context, "promql-delayed-name-removal"),
+        external_url: flag(&context, "web.external-url")
+            .map_or(defaults.external_url.clone(), |url| url.trim_end_matches('/').to_owned()),
+        otlp_receiver: switch(&context, "web.enable-otlp-receiver"),
         remote_write_receiver: switch(&context, "web.enable-remote-write-receiver"),
         ..defaults
     };

@@ -157,16 +157,25 @@ fn status_of(error: &AppendError) -> StatusCode {
 /// Version 1: the first sample that cannot be taken undoes the request.
 fn write_v1(store: &mut Store, window: Window, body: &[u8]) -> Result<(), Refusal> {
     let request = WriteRequest::decode(body).map_err(|error| Refusal::bad(error.to_string()))?;
-    append_v1(store, window, request)
+    append(store, window, request).map_err(|(error, message)| {
+        Refusal(error.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, status_of), message)
+    })
 }
 
 /// Appends what a request of version 1 holds, as one.
 ///
 /// # Errors
-/// The status and the text of the first sample that cannot be taken.
-fn append_v1(store: &mut Store, window: Window, request: WriteRequest) -> Result<(), Refusal> {
+/// Why the first sample that cannot be taken is not, in words; without [`AppendError`] for a malformed histogram.
+pub(crate) fn append(
+    store: &mut Store,
+    window: Window,
+    request: WriteRequest,
+) -> Result<(), (Option<AppendError>, String)> {
     let mut appender = Appender::new(store, window.out_of_order_ms);
-    let failed = |error: AppendError| Refusal(status_of(&error), error.to_string());
+    let failed = |error: AppendError| {
+        let message = error.to_string();
+        (Some(error), message)
+    };
     for series in request.timeseries {
         let Ok(labels) = series_labels(series.labels.into_iter().map(|label| (label.name, label.value))) else {
             // Left out and counted, not refused: what version 1 has always done.
@@ -179,7 +188,7 @@ fn append_v1(store: &mut Store, window: Window, request: WriteRequest) -> Result
         }
         for wire in &series.histograms {
             check_time(window, wire.timestamp).map_err(failed)?;
-            let histogram = histogram::decode(wire).map_err(|why| Refusal(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+            let histogram = histogram::decode(wire).map_err(|why| (None, why))?;
             appender.append(&labels, Point { t_ms: wire.timestamp, value: Value::from(histogram) }).map_err(failed)?;
         }
         for exemplar in series.exemplars {

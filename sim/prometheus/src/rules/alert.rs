@@ -54,6 +54,31 @@ pub struct Alert {
     pub resolved_at_ms: Option<i64>,
     /// Since when it fires only because of `keep_firing_for`.
     pub keep_firing_since_ms: Option<i64>,
+    /// When it was last sent to the Alertmanagers.
+    pub last_sent_ms: Option<i64>,
+    /// Until when the Alertmanagers may take it for firing.
+    pub valid_until_ms: Option<i64>,
+}
+
+/// How long an alert that does not change is not sent again (`--rules.alert.resend-delay`).
+pub const RESEND_DELAY: Duration = Duration::from_secs(60);
+
+impl Alert {
+    /// Whether the Alertmanagers have to hear of it; if so, it counts as sent.
+    pub(super) fn is_due(&mut self, now_ms: i64, interval: Duration) -> bool {
+        if self.state == AlertState::Pending {
+            return false;
+        }
+        let news = self.resolved_at_ms > self.last_sent_ms;
+        let old = self.last_sent_ms.is_none_or(|sent| sent.saturating_add(ms(RESEND_DELAY)) < now_ms);
+        if !news && !old {
+            return false;
+        }
+        self.last_sent_ms = Some(now_ms);
+        // Long enough for three lost messages.
+        self.valid_until_ms = Some(now_ms.saturating_add(ms(RESEND_DELAY.max(interval)).saturating_mul(4)));
+        true
+    }
 }
 
 fn ms(duration: Duration) -> i64 {
@@ -72,14 +97,14 @@ pub(super) fn advance(
     group: &RuleGroup,
     result: Vec<(Labels, Value)>,
     store: &Store,
-    now_ms: i64,
+    (now_ms, query_ms): (i64, i64),
     external: &External,
     options: EvalOptions,
 ) -> Result<Vec<(Labels, f64)>, Error> {
     let mut present = BTreeSet::new();
     let query = |text: &str| -> Result<Vec<QuerySample>, String> {
         let expr = promql::parse(text).map_err(|error| error.to_string())?;
-        let found = query_vector(store, text, &expr, now_ms, options).map_err(|error| error.to_string())?;
+        let found = query_vector(store, text, &expr, query_ms, options).map_err(|error| error.to_string())?;
         Ok(found.into_iter().map(|(labels, value)| QuerySample { labels, value: number(&value) }).collect())
     };
     let mut found = Vec::new();
@@ -121,6 +146,8 @@ pub(super) fn advance(
                     fired_at_ms: None,
                     resolved_at_ms: None,
                     keep_firing_since_ms: None,
+                    last_sent_ms: None,
+                    valid_until_ms: None,
                 };
                 active.insert(labels, alert);
             }

@@ -54,6 +54,8 @@ pub struct RuleGroup {
     pub name: String,
     /// How often it is evaluated; the global interval without.
     pub interval: Option<Duration>,
+    /// How far behind the present it is evaluated; the global offset without.
+    pub query_offset: Option<Duration>,
     /// Most series or alerts a rule may yield; 0 is no limit.
     pub limit: usize,
     /// Labels of every rule.
@@ -109,9 +111,6 @@ pub fn parse_rules(file: &str, text: &str) -> Result<Vec<RuleGroup>, Error> {
         if !names.insert(group.name.clone()) {
             return Err(refuse(format!("groupname: {:?} is repeated in the same file", group.name)));
         }
-        if group.query_offset.is_some_and(|offset| !offset.is_zero()) {
-            return Err(refuse(format!("group {:?}: query_offset is not available", group.name)));
-        }
         let mut rules = Vec::new();
         for (index, rule) in group.rules.into_iter().enumerate() {
             let place = format!("group {:?}, rule {}", group.name, index + 1);
@@ -120,6 +119,7 @@ pub fn parse_rules(file: &str, text: &str) -> Result<Vec<RuleGroup>, Error> {
         groups.push(RuleGroup {
             name: group.name,
             interval: group.interval,
+            query_offset: group.query_offset,
             limit: group.limit,
             labels: group.labels,
             rules,
