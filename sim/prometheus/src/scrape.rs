@@ -62,21 +62,36 @@ pub fn targets(config: &Config) -> Vec<(usize, Target)> {
     found
 }
 
-fn target(
+/// The targets that relabelling drops: job and discovered labels.
+pub(crate) fn dropped(config: &Config) -> Vec<(String, Labels)> {
+    let mut found = Vec::new();
+    for scrape in &config.scrape_configs {
+        for group in &scrape.static_configs {
+            for address in &group.targets {
+                if target(&config.global, scrape, address, &group.labels).is_none() {
+                    found.push((scrape.job_name.clone(), discovered(&config.global, scrape, address, &group.labels)));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The labels of a target before relabelling.
+fn discovered(
     global: &Global,
     scrape: &ScrapeConfig,
     address: &str,
     labels: &std::collections::BTreeMap<String, String>,
-) -> Option<Target> {
-    let (interval, timeout) = (scrape.interval(global), scrape.timeout(global));
+) -> Labels {
     let mut builder = Labels::from(labels).builder();
     builder.set("__address__", address);
     for (name, value) in [
         ("job", scrape.job_name.clone()),
         ("__scheme__", scrape.scheme.clone()),
         ("__metrics_path__", scrape.metrics_path.clone()),
-        ("__scrape_interval__", sim_wire::duration::format(interval)),
-        ("__scrape_timeout__", sim_wire::duration::format(timeout)),
+        ("__scrape_interval__", sim_wire::duration::format(scrape.interval(global))),
+        ("__scrape_timeout__", sim_wire::duration::format(scrape.timeout(global))),
     ] {
         if builder.value(name).is_empty() {
             builder.set(name, &value);
@@ -87,7 +102,17 @@ fn target(
             builder.set(&format!("__param_{name}"), first);
         }
     }
-    let discovered = builder.build();
+    builder.build()
+}
+
+fn target(
+    global: &Global,
+    scrape: &ScrapeConfig,
+    address: &str,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> Option<Target> {
+    let (interval, timeout) = (scrape.interval(global), scrape.timeout(global));
+    let discovered = discovered(global, scrape, address, labels);
     let relabelled = relabel::apply(&discovered, &scrape.relabel_configs)?;
     let address = relabelled.value("__address__").to_owned();
     if address.is_empty() {
@@ -170,6 +195,14 @@ pub struct Memory {
     reports: Option<[SeriesId; 5]>,
     metadata: HashMap<String, Family>,
     round: u64,
+}
+
+impl Memory {
+    /// What the target says about its families, in order.
+    pub(crate) fn families(&self) -> impl Iterator<Item = (&String, &Family)> {
+        let sorted: std::collections::BTreeMap<&String, &Family> = self.metadata.iter().collect();
+        sorted.into_iter()
+    }
 }
 
 const REPORTS: [&str; 5] = [

@@ -87,7 +87,7 @@ pub(crate) struct TargetStatus {
     pub target: Target,
     pub last: Option<(i64, Duration, Summary)>,
     settings: Settings,
-    memory: Memory,
+    pub memory: Memory,
     /// The scrape configuration, to tell at a reload whether anything changed.
     fingerprint: String,
 }
@@ -103,6 +103,11 @@ pub(crate) struct State {
     pub reload_error: Option<String>,
     pub options: Options,
     pub notifier: Notifier,
+    /// Targets that relabelling dropped: job and discovered labels.
+    pub dropped: Vec<(String, sim_wire::Labels)>,
+    /// When the server started, and when it last took a configuration.
+    pub started_ms: Option<i64>,
+    pub loaded_ms: Option<i64>,
 }
 
 impl State {
@@ -200,7 +205,11 @@ pub async fn run(
     let client = Client::new(host.clone());
     let mut tasks = Tasks::default();
     files.revision.mark_unchanged();
-    prometheus.state().options = options.clone();
+    {
+        let mut state = prometheus.state();
+        state.options = options.clone();
+        state.started_ms = Some(sim_clock::now().as_millis());
+    }
     reload(&prometheus, &options, &files, &client, &mut tasks)?;
     let listener =
         host.listen(options.port).map_err(|error| Error::Listen { port: options.port, message: error.to_string() })?;
@@ -281,7 +290,9 @@ fn reload(
     apply_targets(prometheus, state, &config, client, tasks, now_ms);
     apply_groups(prometheus, state, groups, tasks, now_ms);
     state.store.set_exemplars_max(config.storage.exemplars.max_exemplars);
+    state.dropped = scrape::dropped(&config);
     state.config = config;
+    state.loaded_ms = Some(now_ms);
     Ok(())
 }
 

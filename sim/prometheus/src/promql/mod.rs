@@ -22,7 +22,7 @@ pub use eval::{Annotations, EvalError, EvalOptions, QueryValue, Series, VectorSa
 pub(crate) use functions::math;
 pub use known::{Known, Mismatch, mismatches};
 pub(crate) use parser::parse_metric;
-pub use parser::{ParseOptions, parse, parse_with};
+pub use parser::{ParseOptions, parse, parse_selector, parse_with};
 
 use ast::Span;
 

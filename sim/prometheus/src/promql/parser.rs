@@ -63,6 +63,36 @@ pub fn parse_with(query: &str, options: ParseOptions) -> Result<Expr, ParseError
     Ok(expr)
 }
 
+/// Parses a selector alone, as `match[]` wants it: no modifier, and it may match everything.
+///
+/// # Errors
+/// [`ParseError`] with Prometheus's own words.
+///
+/// ```
+/// assert_eq!(sim_prometheus::promql::parse_selector("up{job='a'}").unwrap().len(), 2);
+/// assert!(sim_prometheus::promql::parse_selector("up[5m]").is_err());
+/// ```
+pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    let mut parser = Parser::new(text, ParseOptions::default());
+    let name = match parser.peek().kind.clone() {
+        Kind::Identifier(word) | Kind::MetricIdentifier(word)
+            if !NO_METRICS.iter().any(|reserved| reserved.eq_ignore_ascii_case(&word)) =>
+        {
+            Some((word, parser.next().span))
+        }
+        Kind::Symbol("{") => None,
+        _ => return Err(parser.unexpected("")),
+    };
+    let expr = parser.selector(name)?;
+    if parser.peek().kind != Kind::End {
+        return Err(parser.unexpected(""));
+    }
+    match expr.kind {
+        ExprKind::Vector(selector) => Ok(selector.matchers),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Parses a series description such as `up{job="a"}` into labels; only `=` is allowed.
 pub(crate) fn parse_metric(text: &str) -> Result<Labels, ParseError> {
     let mut parser = Parser::new(text, ParseOptions::default());
