@@ -17,6 +17,7 @@
 //! | [`resources`] | custom resource in, Kubernetes objects out |
 //! | [`topology`] | registration in etcd |
 //! | [`controllers`] | the seven controllers |
+//! | [`webhooks`] | what is filled in, and what is not let in |
 //!
 //! Nothing here is global: no subscriber, no tracer provider, no registry, no look at the process environment. Two operators can run in
 //! one process and know nothing of each other.
@@ -25,7 +26,7 @@
 //! use multigres_operator::config::{Config, Invocation};
 //!
 //! let env = [("POD_NAMESPACE".to_owned(), "multigres-operator".to_owned())].into();
-//! match Config::parse(&["--metrics-secure=false".to_owned()], &env) {
+//! match Config::parse(&["--webhook-enable=false".to_owned()], &env) {
 //!     Ok(Invocation::Run(config)) => assert_eq!(config.metrics_port, Some(8443)),
 //!     other => panic!("{other:?}"),
 //! }
@@ -44,6 +45,7 @@ pub mod resources;
 pub mod runtime;
 pub mod tls;
 pub mod topology;
+pub mod webhooks;
 
 mod run;
 mod signal;

@@ -12,7 +12,7 @@ use http::Uri;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use multigres_operator::{
     cluster_config::{ClusterConfigError, in_cluster},
-    config::{Config, Invocation, USAGE, VERSION},
+    config::{BUILD_DATE, COMMIT, Config, Invocation, USAGE, VERSION},
     host::{BoxedIo, BoxedListener, Connector, Files, Host, Listener, Shutdown, ShutdownHandle},
 };
 use tokio::{
@@ -28,7 +28,9 @@ fn main() -> ExitCode {
         .collect();
     let config = match Config::parse(&args, &env) {
         Ok(Invocation::Run(config)) => *config,
-        Ok(Invocation::Version) => return print(&format!("multigres-operator {VERSION}\n")),
+        Ok(Invocation::Version) => {
+            return print(&format!("multigres-operator {VERSION} (commit {COMMIT}, built {BUILD_DATE})\n"));
+        }
         Ok(Invocation::Help) => return print(USAGE),
         Err(error) => return fail(&error, error.exit_code()),
     };

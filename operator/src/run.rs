@@ -1,26 +1,42 @@
 //! From a [`Host`] and a [`Config`] to a running operator, and to its graceful end.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{collections::BTreeMap, io, pin::pin, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::time::timeout;
 
 use crate::{
-    config::{Complaint, Config, VERSION},
+    config::{Complaint, Config, VERSION, WebhookConfig},
     controllers,
-    host::{Connector, Host},
+    host::{Connector, Host, system_time},
     observability::{
         EventRecorder, Telemetry,
+        endpoint::{Guard, serve_metrics},
+        health::Health,
         kube_client::{self, ClientError},
-        server::{Health, serve_health, serve_metrics},
+        server::serve_health,
     },
-    runtime::Manager,
+    runtime::{
+        Manager,
+        election::{Election, Ended},
+    },
+    signal::Signal,
+    tls::{
+        Pem, TlsError, pki,
+        server::{Certificate, FileCertificate, ServerTls},
+    },
+    webhooks::{Webhooks, certificates::Rotator},
 };
 
-/// How long the end waits for recorded events to be sent.
-pub const EVENTS_FLUSH_MAX: Duration = Duration::from_secs(1);
-/// How long the end waits for finished spans to be sent. With [`crate::runtime::runner::STOP_WAIT_MAX`] and [`EVENTS_FLUSH_MAX`] it
+/// How long the end waits for the lease to be released and recorded events to be sent.
+pub const END_WAIT_MAX: Duration = Duration::from_millis(1500);
+/// How long the end waits for finished spans to be sent. With [`crate::runtime::runner::STOP_WAIT_MAX`] and [`END_WAIT_MAX`] it
 /// stays below the pod's grace period of ten seconds.
 pub const SPANS_FLUSH_MAX: Duration = Duration::from_secs(3);
+/// How long the certificate that the operator signs itself for `/metrics` counts; it is made anew at each start.
+const SELF_SIGNED_VALID: Duration = Duration::from_secs(365 * 86_400);
+/// The Service in front of the metrics in `deploy/operator`.
+const METRICS_SERVICE: &str = "multigres-operator-controller-manager-metrics-service";
 
 /// Why the operator ended other than by request.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +54,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The certificate of a port.
+    #[error("no certificate to serve with: {0}")]
+    Certificate(#[from] TlsError),
+    /// Another operator leads now.
+    #[error("leader election lost: the lease could not be renewed in time")]
+    LeadershipLost,
 }
 
 /// What controllers are made of.
@@ -57,7 +79,7 @@ pub struct Parts {
     pub namespace: String,
 }
 
-/// Runs the operator until its host requests the end. Comes back when running reconciles have ended and telemetry is flushed, or when
+/// Runs the operator until its host requests the end (or, with leader election, until it has lost its lease). Comes back when running reconciles have ended and telemetry is flushed, or when
 /// their time is over.
 pub async fn run(host: Host, config: Config) -> Result<(), Error> {
     run_with(host, config, controllers::all).await
@@ -112,21 +134,138 @@ async fn serve(
         servers.spawn(async move { telemetry.scope(serve_health(listener, health, telemetry.clone())).await });
     }
     if let Some(port) = config.metrics_port {
+        let protection = Protection::of(config, host, &client)?;
         let listener = listen(host, port, "metrics").await?;
         let telemetry = telemetry.clone();
         let registry = telemetry.metrics().registry().clone();
-        servers.spawn(async move { telemetry.scope(serve_metrics(listener, registry, telemetry.clone())).await });
+        servers.spawn(async move {
+            let Protection { tls, guard, renewal } = protection;
+            let serving = serve_metrics(listener, tls, guard, registry, telemetry.clone());
+            telemetry.scope(async { tokio::join!(serving, renewal) }).await;
+        });
+    }
+    if let Some(webhooks) = &config.webhooks {
+        let listener = listen(host, webhooks.port, "webhooks").await?;
+        let certificate = Certificate::missing();
+        let keeping = keep_certificate(webhooks, host, &parts, certificate.clone(), health.clone())?;
+        let serving = Webhooks::new(client.clone(), telemetry.clone(), &webhooks.namespace, &webhooks.account)
+            .serve(listener, ServerTls::new(certificate)?);
+        let telemetry = telemetry.clone();
+        servers.spawn(async move {
+            telemetry.scope(async { tokio::join!(serving, keeping) }).await;
+        });
+    }
+    // Given when the controllers have ended: only then may somebody else begin.
+    let (elected, finished) = (Signal::default(), Signal::default());
+    let election = config.election.clone().map(|times| {
+        let (events, metrics) = (parts.events.for_component("leader-election"), telemetry.metrics().clone());
+        let election = Election::new(client.clone(), &config.namespace, &pod_name(host), times, metrics, events);
+        telemetry.spawn_owned(election.run(elected.clone(), finished.clone()))
+    });
+    if election.is_none() {
+        elected.give();
     }
     let mut manager = Manager::new(client, telemetry.clone());
     register(&mut manager, &parts);
     // From here on only controllers hold recorders: the sender ends when the last of them is gone.
     drop(parts);
     let mut sending = telemetry.spawn_owned(send_events);
-    manager.run(host.shutdown.clone(), health).await;
-    if timeout(EVENTS_FLUSH_MAX, &mut sending).await.is_err() {
+    let mut election = pin!(async {
+        match election {
+            Some(election) => election.await.unwrap_or(Ended::Lost),
+            None => std::future::pending().await,
+        }
+    });
+    tokio::select! {
+        biased;
+        () = manager.run(host.shutdown.clone(), elected, health) => {}
+        // Somebody else may work now: nothing here does from this instant on.
+        ended = &mut election => if ended == Ended::Lost { return Err(Error::LeadershipLost) },
+    }
+    finished.give();
+    // What serves records events, too.
+    drop(servers);
+    let sent = timeout(END_WAIT_MAX, async {
+        if config.election.is_some() {
+            // It says itself what it cannot do in time.
+            election.await;
+        }
+        // The election was the last that records events.
+        (&mut sending).await
+    });
+    if sent.await.is_err() {
         tracing::warn!("not all events could be sent before the end");
     }
     Ok(())
+}
+
+/// The certificate of the webhook port: from files where there are some, else of the operator's own making.
+fn keep_certificate(
+    webhooks: &WebhookConfig,
+    host: &Host,
+    parts: &Parts,
+    certificate: Certificate,
+    health: Health,
+) -> Result<BoxFuture<'static, ()>, Error> {
+    if host.files.read(&webhooks.certificate.certificate).is_ok() {
+        let source = FileCertificate::new(certificate, host.files.clone(), &webhooks.certificate)?;
+        return Ok(Box::pin(source.follow()));
+    }
+    let events = parts.events.for_component("cert-rotator");
+    let rotator = Rotator::new(
+        parts.client.clone(),
+        &webhooks.namespace,
+        &webhooks.service,
+        webhooks.validity,
+        certificate,
+        health,
+        events,
+    );
+    Ok(Box::pin(rotator.run()))
+}
+
+/// What the operator's pod is called; whoever reads a Lease wants to know.
+fn pod_name(host: &Host) -> String {
+    let named = ["POD_NAME", "HOSTNAME"].iter().find_map(|name| host.env.get(*name).filter(|value| !value.is_empty()));
+    named.cloned().unwrap_or_else(|| "multigres-operator".to_owned())
+}
+
+/// What stands between the metrics and their readers.
+struct Protection {
+    tls: Option<ServerTls>,
+    guard: Guard,
+    /// Keeps the certificate the one that is in its files.
+    renewal: BoxFuture<'static, ()>,
+}
+
+impl Protection {
+    fn of(config: &Config, host: &Host, client: &kube::Client) -> Result<Self, Error> {
+        let Some(security) = &config.metrics_security else {
+            return Ok(Self { tls: None, guard: Guard::Nobody, renewal: Box::pin(async {}) });
+        };
+        let (certificate, renewal): (_, BoxFuture<'static, ()>) = match &security.certificate {
+            Some(files) => {
+                let certificate = Certificate::missing();
+                let source = FileCertificate::new(certificate.clone(), host.files.clone(), files)?;
+                (certificate, Box::pin(source.follow()))
+            }
+            None => {
+                let names = ["localhost".to_owned(), format!("{METRICS_SERVICE}.{}.svc", config.namespace)];
+                let pair = pki::self_signed(&names, system_time(), SELF_SIGNED_VALID)?;
+                let made =
+                    Certificate::of("the self-signed certificate", pair.certificate.as_bytes(), pair.key.as_bytes())?;
+                (made, Box::pin(async {}))
+            }
+        };
+        let tls = match &security.client_authorities {
+            None => ServerTls::new(certificate)?,
+            Some(path) => {
+                let pem = Pem::File(path.clone()).read(host.files.as_ref())?;
+                ServerTls::with_client_authorities(certificate, path, &pem)?
+            }
+        };
+        Ok(Self { tls: Some(tls), guard: Guard::reviews(client.clone()), renewal })
+    }
 }
 
 async fn listen(host: &Host, port: u16, purpose: &'static str) -> Result<crate::host::BoxedListener, Error> {

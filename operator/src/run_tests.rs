@@ -127,7 +127,7 @@ fn run_once(patch_status: u16) -> Ran {
             ("POD_NAMESPACE".to_owned(), "multigres-operator".to_owned()),
             ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), "http://collector:4318".to_owned()),
         ]);
-        host.args = vec!["--metrics-secure=false".to_owned()];
+        host.args = ["--metrics-secure=false", "--webhook-enable=false"].map(str::to_owned).into();
         let Ok(Invocation::Run(config)) = Config::parse(&host.args, &host.env) else { panic!("a good configuration") };
         let running = tokio::spawn(run_with(host, *config, |manager, parts| {
             let objects = manager.store::<ConfigMap>();
@@ -242,7 +242,7 @@ fn an_operator_that_is_killed_leaves_nothing_that_runs() {
             ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), "http://collector:4318".to_owned()),
         ]);
         host.connector = testing::no_network();
-        let args = ["--metrics-secure=false".to_owned()];
+        let args = ["--metrics-secure=false", "--webhook-enable=false"].map(str::to_owned);
         let Ok(Invocation::Run(config)) = Config::parse(&args, &host.env) else { panic!("a good configuration") };
         let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         let mut running = Box::pin(run_with(host, *config, |manager, _| {

@@ -23,9 +23,11 @@
 //!
 //! Outside a [`Telemetry`]'s scope all of these do nothing, so that reconcilers can be tested bare.
 
+pub mod endpoint;
 pub mod events;
 pub mod export;
 pub mod go_format;
+pub mod health;
 pub mod kube_client;
 pub mod logging;
 pub mod metrics;

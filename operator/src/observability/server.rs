@@ -1,116 +1,75 @@
-//! The two small HTTP servers: `/metrics`, and `/healthz` with `/readyz`.
+//! The operator's small HTTP servers: one loop that serves a port, with TLS or without, and the answers of the health port.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinSet;
 
 use super::{
     Telemetry,
-    registry::{Format, Registry},
+    health::{Health, Probe},
 };
-use crate::host::BoxedListener;
+use crate::{host::BoxedListener, tls::server::ServerTls};
 
 /// Connections that one server serves at the same time; the next one waits.
 pub const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may be silent before its next request's head is in.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a request's body may take.
+pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-type Answer = Response<Full<Bytes>>;
+/// What a request is answered with.
+pub type Answer = Response<Full<Bytes>>;
 
-/// Whether the operator is ready, and who wants to know when that changes.
-#[derive(Clone, Default)]
-pub struct Health(Arc<HealthState>);
+/// Answers requests: the request with its whole body, and whether its client showed a certificate that was found good.
+pub type Handler = Arc<dyn Fn(Request<Bytes>, bool) -> BoxFuture<'static, Answer> + Send + Sync>;
 
-#[derive(Default)]
-struct HealthState {
-    ready: AtomicBool,
-    changed: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
-}
-
-impl fmt::Debug for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Health").field("ready", &self.ready()).finish()
-    }
-}
-
-impl Health {
-    /// Whether every cache has its first list and no end was requested.
-    pub fn ready(&self) -> bool {
-        self.0.ready.load(Ordering::Acquire)
-    }
-
-    /// Changes what `/readyz` says.
-    pub fn set_ready(&self, ready: bool) {
-        if self.0.ready.swap(ready, Ordering::AcqRel) != ready {
-            let changed = self.0.changed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(changed) = changed {
-                changed();
-            }
-        }
-    }
-
-    fn tell(&self, changed: Arc<dyn Fn() + Send + Sync>) {
-        *self.0.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(changed);
-    }
-
-    fn answer(&self, path: &str) -> Answer {
-        match path {
-            "/healthz" => text(StatusCode::OK, "ok"),
-            "/readyz" if self.ready() => text(StatusCode::OK, "ok"),
-            "/readyz" => text(StatusCode::INTERNAL_SERVER_ERROR, "[-]caches failed: not synced\nreadyz check failed\n"),
-            _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
-        }
-    }
-}
-
-/// Serves `/healthz` (true while the process runs) and `/readyz` (true once every cache is synced). Never ends by itself.
+/// Serves `/healthz` and `/readyz`. Never ends by itself.
 pub async fn serve_health(listener: BoxedListener, health: Health, telemetry: Telemetry) {
-    health.tell(listener.answers_changed());
-    serve(listener, telemetry, move |request| health.answer(request.uri().path())).await;
+    health.on_change(listener.answers_changed());
+    let handler: Handler = Arc::new(move |request, _| {
+        let answer = health_answer(&health, &request);
+        Box::pin(async move { answer })
+    });
+    serve(listener, None, 0, telemetry, handler).await;
 }
 
-/// Serves `/metrics` in the format that the `Accept` header asks for. Never ends by itself.
-pub async fn serve_metrics(listener: BoxedListener, registry: Arc<Registry>, telemetry: Telemetry) {
-    serve(listener, telemetry, move |request| {
-        if request.uri().path() != "/metrics" {
-            return text(StatusCode::NOT_FOUND, "404 page not found\n");
-        }
-        let accept: Vec<&str> =
-            request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-        let format = Format::negotiate(&accept.join(","));
-        let mut answer = Response::new(Full::from(registry.encode(format)));
-        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-        answer
-    })
-    .await;
+fn health_answer(health: &Health, request: &Request<Bytes>) -> Answer {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+    }
+    let probe = match request.uri().path() {
+        "/healthz" => Probe::Live,
+        "/readyz" => Probe::Ready,
+        _ => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    };
+    let verbose = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("verbose")));
+    let (passed, body) = health.answer(probe, verbose);
+    text(if passed { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, body)
 }
 
-fn text(status: StatusCode, body: &'static str) -> Answer {
-    let mut answer = Response::new(Full::from(body));
+/// A plain text.
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::from(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer
 }
 
-async fn serve<H>(mut listener: BoxedListener, telemetry: Telemetry, handler: H)
-where
-    H: Fn(&Request<Incoming>) -> Answer + Send + Sync + 'static,
-{
-    let handler = Arc::new(handler);
+/// Serves a port: at most [`CONNECTIONS_MAX`] connections, bodies up to `body_bytes_max`. Never ends by itself.
+pub async fn serve(
+    mut listener: BoxedListener,
+    tls: Option<ServerTls>,
+    body_bytes_max: usize,
+    telemetry: Telemetry,
+    handler: Handler,
+) {
     // Owned here: when the server is dropped, so are its connections.
     let mut connections = JoinSet::new();
     loop {
@@ -127,45 +86,67 @@ where
                 continue;
             }
         };
-        let (handler, telemetry) = (handler.clone(), telemetry.clone());
+        let (handler, telemetry, tls) = (handler.clone(), telemetry.clone(), tls.clone());
         connections.spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let answer = match *request.method() {
-                    Method::GET | Method::HEAD => handler(&request),
-                    _ => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
+            let connection = async {
+                let (io, known) = match tls {
+                    None => (io, false),
+                    Some(tls) => match tls.accept(io).await {
+                        Ok(accepted) => accepted,
+                        Err(error) => {
+                            tracing::debug!(error = %error, "TLS handshake failed");
+                            return;
+                        }
+                    },
                 };
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_READ_TIMEOUT)
-                .serve_connection(TokioIo::new(io), service);
-            // A connection that breaks concerns nobody but its client.
-            let _ = telemetry.scope(connection).await;
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let handler = handler.clone();
+                    async move {
+                        Ok::<_, Infallible>(match whole(request, body_bytes_max).await {
+                            Ok(request) => handler(request, known).await,
+                            Err(refusal) => refusal,
+                        })
+                    }
+                });
+                // A connection that breaks concerns nobody but its client.
+                let _ = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_READ_TIMEOUT)
+                    .serve_connection(TokioIo::new(io), service)
+                    .await;
+            };
+            telemetry.scope(connection).await;
         });
+    }
+}
+
+async fn whole(request: Request<Incoming>, bytes_max: usize) -> Result<Request<Bytes>, Answer> {
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(BODY_READ_TIMEOUT, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(body)) => Ok(Request::from_parts(parts, body.to_bytes())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(text(StatusCode::PAYLOAD_TOO_LARGE, "request body too large\n"))
+        }
+        Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "the body broke off\n")),
+        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
 
     #[test]
-    fn readiness_follows_the_caches_and_tells_of_each_change_once() {
+    fn the_health_port_answers_by_path_method_and_check() {
         let health = Health::default();
-        let told = Arc::new(AtomicUsize::new(0));
-        let count = told.clone();
-        health.tell(Arc::new(move || {
-            count.fetch_add(1, Ordering::Relaxed);
-        }));
-        assert_eq!(health.answer("/readyz").status(), 500);
-        assert_eq!(health.answer("/healthz").status(), 200);
-        health.set_ready(true);
-        health.set_ready(true);
-        assert_eq!(health.answer("/readyz").status(), 200);
-        assert_eq!(health.answer("/other").status(), 404);
-        assert_eq!(told.load(Ordering::Relaxed), 1);
+        health.fail(Probe::Ready, "caches", "not synced");
+        let ask = |method: Method, uri: &str| {
+            let request = Request::builder().method(method).uri(uri).body(Bytes::new()).unwrap();
+            health_answer(&health, &request).status().as_u16()
+        };
+        assert_eq!(ask(Method::GET, "/healthz?verbose"), 200);
+        assert_eq!(ask(Method::GET, "/readyz"), 500);
+        assert_eq!(ask(Method::GET, "/other"), 404);
+        assert_eq!(ask(Method::POST, "/readyz"), 405);
     }
 }

@@ -87,6 +87,39 @@ pub async fn step<T, E: Failure>(name: &'static str, future: impl Future<Output 
     FRAME.scope(frame, body.instrument(span)).await
 }
 
+/// Runs what begins something of its own (the answer to a webhook) in a span called `name` at `origin`. The result that the future gives beside its
+/// value goes on the span; whoever gives it writes the line.
+pub(crate) async fn begin<T, E: Failure>(
+    name: &'static str,
+    origin: TraceOrigin,
+    future: impl Future<Output = (T, Result<(), E>)>,
+) -> T {
+    let span = tracing::info_span!(target: SPAN_TARGET, parent: None, "begin", otel.name = name);
+    at(&span, origin);
+    let frame = Frame::of(&span);
+    let body = async move {
+        let (value, result) = Box::pin(future).await;
+        match &result {
+            Ok(()) => succeeded(),
+            Err(error) => record_failure(error),
+        }
+        value
+    };
+    FRAME.scope(frame, body.instrument(span)).await
+}
+
+/// Puts a span that has no parent where it belongs.
+fn at(span: &Span, origin: TraceOrigin) {
+    match origin {
+        TraceOrigin::Root => {}
+        TraceOrigin::Child(parent) => {
+            // Fails only where nothing is traced.
+            let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+        }
+        TraceOrigin::Link(linked) => span.add_link(linked),
+    }
+}
+
 /// Sets an attribute on the current span.
 pub fn set_attribute(key: &'static str, value: impl Into<Value>) {
     with_current(|span| span.set_attribute(key, value));
@@ -191,14 +224,7 @@ pub(crate) async fn reconcile_root<T>(
         k8s.resource.name = scope.name,
         k8s.namespace = scope.namespace,
     );
-    match origin {
-        TraceOrigin::Root => {}
-        TraceOrigin::Child(parent) => {
-            // Fails only where nothing is traced.
-            let _ = span.set_parent(Context::new().with_remote_span_context(parent));
-        }
-        TraceOrigin::Link(linked) => span.add_link(linked),
-    }
+    at(&span, origin);
     let frame = Frame::of(&span);
     // Both are entered: where nothing is traced there is no root span, and the scope is what lines find.
     FRAME.scope(frame, future.instrument(span)).instrument(scope_span).await

@@ -12,8 +12,17 @@ use super::{
 };
 use crate::{
     host::Shutdown,
-    observability::{Telemetry, server::Health},
+    observability::{
+        Telemetry,
+        health::{Health, Probe},
+    },
+    signal::Signal,
 };
+
+/// The check that every cache has its first list.
+const CACHES: &str = "caches";
+/// The check that no end is under way.
+const SHUTDOWN: &str = "shutdown";
 
 /// All watches and controllers of one operator.
 pub struct Manager {
@@ -55,25 +64,43 @@ impl Manager {
     }
 
     /// Runs everything until the end is requested, and then until the running reconciles have ended (at most
-    /// [`super::runner::STOP_WAIT_MAX`]). `health` becomes ready when every cache has its first list; only then are reconcilers called.
-    pub async fn run(self, shutdown: Shutdown, health: Health) {
+    /// [`super::runner::STOP_WAIT_MAX`]). `health` becomes ready when every cache has its first list; reconcilers are called once it has
+    /// and `elected` is given.
+    pub(crate) async fn run(self, shutdown: Shutdown, elected: Signal, health: Health) {
         let Self { client, telemetry, watches, controllers } = self;
+        health.fail(Probe::Ready, CACHES, "not synced");
+        health.pass(Probe::Ready, SHUTDOWN);
         let synced: Vec<_> = watches.values().map(|watch| watch.wait_until_synced()).collect();
-        let followers: Vec<_> =
-            watches.into_values().map(|watch| telemetry.spawn_owned(watch.run(client.clone()))).collect();
+        let followers: Vec<_> = watches
+            .into_values()
+            .map(|watch| telemetry.spawn_owned(watch.run(client.clone(), health.clone())))
+            .collect();
         tokio::select! {
             biased;
             () = shutdown.wait() => return,
             _ = join_all(synced) => {}
         }
         tracing::info!(caches = followers.len(), "caches synced");
-        health.set_ready(true);
-        let running: Vec<_> = controllers
-            .into_iter()
-            .map(|controller| telemetry.spawn_owned(controller.run(telemetry.clone(), shutdown.clone())))
-            .collect();
-        join_all(running).await;
-        health.set_ready(false);
+        health.pass(Probe::Ready, CACHES);
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => {}
+            () = elected.wait() => {
+                let running: Vec<_> = controllers
+                    .into_iter()
+                    .map(|controller| telemetry.spawn_owned(controller.run(telemetry.clone(), shutdown.clone())))
+                    .collect();
+                let ended = join_all(running);
+                tokio::pin!(ended);
+                tokio::select! {
+                    biased;
+                    () = shutdown.wait() => {}
+                    _ = &mut ended => return,
+                }
+                health.fail(Probe::Ready, SHUTDOWN, "the operator is ending");
+                ended.await;
+            }
+        }
         drop(followers);
     }
 }

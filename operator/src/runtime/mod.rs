@@ -30,6 +30,7 @@
 //! and times the reconcile, records its error on the root, catches its panic, and puts the key back with back-off. None of that is
 //! written in a reconciler; a reconciler opens its steps with [`crate::observability::step`].
 
+pub mod election;
 pub mod manager;
 pub mod queue;
 pub mod runner;

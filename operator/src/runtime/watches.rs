@@ -20,7 +20,13 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Backoff, ObjectKey};
-use crate::{observability::export::with_sources, signal::Signal};
+use crate::{
+    observability::{
+        export::with_sources,
+        health::{Health, Probe},
+    },
+    signal::Signal,
+};
 
 /// What a kind has to be able to do to be watched. Every kube resource with a static type can.
 pub trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
@@ -190,7 +196,7 @@ impl<K> Default for KindWatch<K> {
 pub(super) trait AnyWatch: Send {
     fn as_any(&mut self) -> &mut dyn std::any::Any;
     fn wait_until_synced(&self) -> BoxFuture<'static, ()>;
-    fn run(self: Box<Self>, client: Client) -> BoxFuture<'static, ()>;
+    fn run(self: Box<Self>, client: Client, health: Health) -> BoxFuture<'static, ()>;
 }
 
 impl<K: Watched> AnyWatch for KindWatch<K> {
@@ -203,14 +209,18 @@ impl<K: Watched> AnyWatch for KindWatch<K> {
         Box::pin(async move { store.wait_until_synced().await })
     }
 
-    fn run(self: Box<Self>, client: Client) -> BoxFuture<'static, ()> {
-        Box::pin(self.follow(client))
+    fn run(self: Box<Self>, client: Client, health: Health) -> BoxFuture<'static, ()> {
+        Box::pin(self.follow(client, health))
     }
 }
 
 impl<K: Watched> KindWatch<K> {
-    async fn follow(self: Box<Self>, client: Client) {
+    async fn follow(self: Box<Self>, client: Client, health: Health) {
         let kind = K::kind(&());
+        let check = format!("watch-{}", K::plural(&()));
+        // A watch that ends takes its check along as failed: nobody follows any more.
+        let _ended = FailsWhenDropped { health: health.clone(), check: check.clone() };
+        health.pass(Probe::Live, &check);
         let mut config = watcher::Config::default();
         if let Some(selector) = &self.label_selector {
             config = config.labels(selector);
@@ -243,11 +253,15 @@ impl<K: Watched> KindWatch<K> {
                         let error = with_sources(&error);
                         tracing::warn!(kind = %kind, error = %error, "watch failed; it is tried again until it works");
                     }
+                    if backoff.dead(Instant::now()) {
+                        health.fail(Probe::Live, &check, format!("dead for more than {DEAD_AFTER:?}"));
+                    }
                     tokio::time::sleep(delay).await;
                     continue;
                 }
             };
             if backoff.worked() {
+                health.pass(Probe::Live, &check);
                 tracing::info!(kind = %kind, "watch works again");
             }
             for change in &changes {
@@ -259,10 +273,26 @@ impl<K: Watched> KindWatch<K> {
     }
 }
 
+/// How long a watch may fail before the operator says that it is no longer alive. An outage of the API server that is shorter costs no
+/// restart; one that is longer may be a matter of this process (its connections, its credentials), which a restart ends.
+pub const DEAD_AFTER: Duration = Duration::from_secs(600);
+
+struct FailsWhenDropped {
+    health: Health,
+    check: String,
+}
+
+impl Drop for FailsWhenDropped {
+    fn drop(&mut self) {
+        self.health.fail(Probe::Live, &self.check, "ended");
+    }
+}
+
 /// How long a failed watch waits: twice as long each time.
 #[derive(Debug, Default)]
 struct WatchBackoff {
     failures: u32,
+    first: Option<Instant>,
     last: Option<Instant>,
 }
 
@@ -277,10 +307,18 @@ impl WatchBackoff {
         if self.last.is_some_and(|last| now.duration_since(last) > Self::RESET_AFTER) {
             self.failures = 0;
         }
+        if self.failures == 0 {
+            self.first = Some(now);
+        }
         let delay = Backoff::new(Self::FIRST, Self::MAX).delay(self.failures);
         self.failures = self.failures.saturating_add(1);
         self.last = Some(now);
         (delay, self.failures == 1)
+    }
+
+    /// Whether it has failed for so long that nobody should rely on it.
+    fn dead(&self, now: Instant) -> bool {
+        self.failures > 0 && self.first.is_some_and(|first| now.duration_since(first) >= DEAD_AFTER)
     }
 
     /// Whether it had failed before.
@@ -359,5 +397,19 @@ mod tests {
         assert!(backoff.worked() && !backoff.worked());
         assert_eq!(backoff.failed(now), (WatchBackoff::FIRST, true));
         assert_eq!(backoff.failed(now + Duration::from_secs(121)), (WatchBackoff::FIRST, true));
+    }
+
+    #[test]
+    fn a_watch_that_fails_for_ten_minutes_is_dead_and_lives_again_when_it_works() {
+        let now = Instant::now();
+        let mut backoff = WatchBackoff::default();
+        for seconds in (0..600).step_by(30) {
+            backoff.failed(now + Duration::from_secs(seconds));
+            assert!(!backoff.dead(now + Duration::from_secs(seconds)), "after {seconds} s");
+        }
+        backoff.failed(now + DEAD_AFTER);
+        assert!(backoff.dead(now + DEAD_AFTER));
+        assert!(backoff.worked());
+        assert!(!backoff.dead(now + DEAD_AFTER));
     }
 }

@@ -6,9 +6,11 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`client`] | whom to trust and who to be; connections that speak TLS where the URL says `https` |
+//! | [`pki`] | making and judging certificates |
 //! | [`server`] | the certificate of a port, exchangeable while it serves; client certificates |
 
 pub mod client;
+pub mod pki;
 pub mod server;
 
 use std::{io, sync::Arc};

@@ -11,11 +11,14 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::{TlsError, authorities, certificates, private_key, provider};
-use crate::host::BoxedIo;
+use crate::{
+    config::CertificateFiles,
+    host::{BoxedIo, Files},
+};
 
 /// How long a handshake may take; a client that is slower is sent away.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,6 +58,59 @@ impl Certificate {
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// How often the files of a certificate are looked at.
+pub const FILES_REREAD_EVERY: Duration = Duration::from_secs(10);
+
+/// A certificate that is kept the one in its files, whoever renews them.
+pub struct FileCertificate {
+    certificate: Certificate,
+    files: Arc<dyn Files>,
+    paths: CertificateFiles,
+    held: (Vec<u8>, Vec<u8>),
+}
+
+impl FileCertificate {
+    /// Reads the files for the first time.
+    pub fn new(certificate: Certificate, files: Arc<dyn Files>, paths: &CertificateFiles) -> Result<Self, TlsError> {
+        let mut source = Self { certificate, files, paths: paths.clone(), held: Default::default() };
+        source.look()?;
+        Ok(source)
+    }
+
+    /// Takes over what the files hold; says whether that is new. A chain and a key that do not belong together (they are exchanged one
+    /// after the other) leave the last pair in use.
+    pub fn look(&mut self) -> Result<bool, TlsError> {
+        let read =
+            |path: &str| self.files.read(path).map_err(|source| TlsError::File { path: path.to_owned(), source });
+        let present = (read(&self.paths.certificate)?, read(&self.paths.key)?);
+        if present == self.held {
+            return Ok(false);
+        }
+        self.certificate.exchange(&self.paths.certificate, &present.0, &present.1)?;
+        self.held = present;
+        Ok(true)
+    }
+
+    /// Looks again and again. Never ends.
+    pub async fn follow(mut self) {
+        let mut failing = false;
+        loop {
+            sleep(FILES_REREAD_EVERY).await;
+            match self.look() {
+                Ok(true) => tracing::info!(path = %self.paths.certificate, "certificate renewed"),
+                Ok(false) => {}
+                Err(error) if !failing => {
+                    tracing::warn!(error = %error, "the certificate cannot be read again; the last one is used");
+                    failing = true;
+                    continue;
+                }
+                Err(_) => continue,
+            }
+            failing = false;
+        }
     }
 }
 

@@ -3,10 +3,14 @@
 //! What runs in the cluster (etcd, the data plane) is reached by names that only the cluster's network knows, so that the
 //! registration of cells and databases in etcd fails here as it would for an operator on somebody's desk; everything else works.
 
+#![allow(clippy::disallowed_methods, reason = "a real program is watched in real time")]
+
+mod secure;
 mod world;
 
 use std::{fs, path::Path, time::Duration};
 
+use serde_json::json;
 use world::{Operator, World, get};
 
 #[test]
@@ -44,7 +48,7 @@ fn an_api_server_that_nobody_vouches_for_is_not_spoken_to() {
 fn without_a_cluster_the_error_is_one_line_that_says_what_to_do() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nowhere");
     fs::create_dir_all(&folder).unwrap();
-    let output = Operator::command().args(["--metrics-secure=false"]).env("HOME", &folder).output().unwrap();
+    let output = Operator::command().args(["--webhook-enable=false"]).env("HOME", &folder).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
@@ -52,4 +56,54 @@ fn without_a_cluster_the_error_is_one_line_that_says_what_to_do() {
         "multigres-operator: no way to the API server is configured: KUBERNETES_SERVICE_HOST is not set: this is no pod of a \
          cluster. Outside of one pass --kubeconfig, or set KUBECONFIG\n"
     );
+}
+
+#[test]
+fn of_two_operators_one_leads_and_when_it_ends_the_other_follows_at_once() {
+    const LEADS: &str = "leader_election_master_status{name=\"multigres-operator.multigres.com\"} 1";
+    const WAITS: &str = "leader_election_master_status{name=\"multigres-operator.multigres.com\"} 0";
+    let world = World::start();
+    let first = Operator::start(&world, "first", &["--leader-elect"]);
+    first.wait_for_metric(LEADS);
+    let second = Operator::start(&world, "second", &["--leader-elect"]);
+    second.wait_ready();
+    second.wait_for_metric(WAITS);
+    let (code, log) = first.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("\"msg\":\"lease released\""), "{log}");
+    // Sooner than the fifteen seconds that a lease lasts which nobody released: its patience is two periods of two seconds.
+    let released = std::time::Instant::now();
+    second.wait_for_metric(LEADS);
+    assert!(released.elapsed() < Duration::from_secs(10), "{:?}", released.elapsed());
+    world.apply_minimal();
+    world.wait_for_the_children();
+}
+
+#[test]
+fn metrics_are_for_those_whom_the_api_server_lets_in() {
+    let world = World::start();
+    let operator = Operator::start(&world, "protected", &["--metrics-secure"]);
+    operator.wait_ready();
+    let account = |name: &str| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}});
+    world.apply(account("stranger"));
+    world.apply(account("reader"));
+    world.apply(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "metrics-reader"},
+        "rules": [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}],
+    }));
+    world.apply(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "metrics-reader"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "metrics-reader"},
+        "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": "default"}],
+    }));
+    let ask = |token: Option<&str>| secure::get(operator.metrics, "/metrics", token);
+    assert_eq!(ask(None).0, 401);
+    assert_eq!(ask(Some("made-up")).0, 401);
+    let (status, why) = ask(Some(&world.token("default", "stranger")));
+    assert_eq!((status, why.as_str()), (403, "Authorization denied for user system:serviceaccount:default:stranger\n"));
+    let (status, text) = ask(Some(&world.token("default", "reader")));
+    assert_eq!(status, 200);
+    assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    // Without TLS there is nothing to be had.
+    assert!(!get(operator.metrics, "/metrics").contains("200"));
 }

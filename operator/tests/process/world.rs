@@ -13,9 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sim_kube::local::{self, User};
 use sim_loopback::{Life, Running};
+use sim_net::http::Client;
 use tokio::sync::mpsc as requests;
 
 /// How long anything may take, in real time.
@@ -37,6 +38,8 @@ type Answer = mpsc::Sender<bool>;
 enum Request {
     Apply(Vec<Value>, Answer),
     Children(Answer),
+    /// A token of a service account.
+    Token(String, String, mpsc::Sender<String>),
 }
 
 struct Up {
@@ -96,6 +99,19 @@ impl World {
         assert!(self.ask(|answer| Request::Apply(sample, answer)), "the sample is taken");
     }
 
+    /// Applies one object.
+    pub fn apply(&self, object: Value) {
+        assert!(self.ask(|answer| Request::Apply(vec![object], answer)), "the object is taken");
+    }
+
+    /// A token of a service account.
+    pub fn token(&self, namespace: &str, account: &str) -> String {
+        let (answer, answered) = mpsc::channel();
+        let request = Request::Token(namespace.to_owned(), account.to_owned(), answer);
+        self.0.told().requests.try_send(request).expect("the world listens");
+        answered.recv_timeout(PATIENCE).expect("the world answers")
+    }
+
     /// Waits until everything that the minimal sample consists of is there.
     pub fn wait_for_the_children(&self) {
         until("the children of the cluster", || self.ask(Request::Children));
@@ -104,8 +120,11 @@ impl World {
 
 async fn run(life: Life<Up>) {
     let mut deployed = objects(&root().join("deploy/crds"));
-    deployed
-        .extend(objects(&root().join("deploy/operator")).into_iter().filter(|object| object["kind"] != "Deployment"));
+    // Webhooks are called by a Service, behind which there is nothing when the operator runs outside.
+    let inside = |object: &Value| {
+        object["kind"].as_str().is_some_and(|kind| kind == "Deployment" || kind.ends_with("WebhookConfiguration"))
+    };
+    deployed.extend(objects(&root().join("deploy/operator")).into_iter().filter(|object| !inside(object)));
     let world = sim_world::World::builder().manifests(deployed).start().await.unwrap();
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let users = [User::service_account("operator", NAMESPACE, ACCOUNT)];
@@ -126,6 +145,16 @@ async fn run(life: Life<Up>) {
                     world.cluster().api().list(version, kind, "default").is_ok_and(|list| list.len() == *count)
                 };
                 (answer, CHILDREN.iter().all(there))
+            }
+            Request::Token(namespace, account, answer) => {
+                let url = format!(
+                    "http://kubernetes.default.svc:443/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+                );
+                let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+                let (status, made) = Client::new(world.observer().clone()).post_json(&url, &request).await.unwrap();
+                assert!(status.is_success(), "{made}");
+                let _ = answer.send(made["status"]["token"].as_str().unwrap().to_owned());
+                continue;
             }
         };
         // Whoever asked may have lost patience.
@@ -169,7 +198,12 @@ impl Operator {
             .arg(format!("--kubeconfig={}", config.display()))
             .arg(format!("--metrics-bind-address=:{}", metrics.port()))
             .arg(format!("--health-probe-bind-address=:{}", health.port()))
-            .arg("--metrics-secure=false")
+            .args(if args.iter().any(|arg| arg.starts_with("--metrics-secure")) {
+                &[] as &[&str]
+            } else {
+                &["--metrics-secure=false"]
+            })
+            .arg("--webhook-enable=false")
             .args(args)
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
@@ -189,6 +223,11 @@ impl Operator {
             || get(self.health, "/readyz").starts_with("HTTP/1.1 200"),
             || self.text(),
         );
+    }
+
+    /// Waits until its metrics hold a line.
+    pub fn wait_for_metric(&self, line: &str) {
+        until_or(line, || get(self.metrics, "/metrics").lines().any(|found| found == line), || self.text());
     }
 
     /// Asks it to end and waits for it.
@@ -236,9 +275,9 @@ fn until_or(what: &str, mut holds: impl FnMut() -> bool, story: impl Fn() -> Str
 pub fn get(address: SocketAddr, path: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(address) else { return String::new() };
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").unwrap();
+    // What came until the end counts, whoever hung up.
+    let _ = write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();
-    // What came until the end counts.
     let _ = stream.read_to_string(&mut answer);
     answer
 }

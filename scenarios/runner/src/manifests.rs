@@ -52,7 +52,7 @@ impl Manifests {
             }
         }
         match &scenario.world.operator {
-            Operator::None => deployed.retain(|object| operator_container(object).is_none()),
+            Operator::None => deployed.retain(|object| !needs_operator(object)),
             Operator::Ours { env, args } => deployed.iter_mut().for_each(|object| change_operator(object, env, args)),
         }
         let applied = scenario.timeline.iter().filter_map(|step| match &step.action {
@@ -80,7 +80,7 @@ impl Manifests {
             objects.extend(project.objects(folder.as_ref())?);
         }
         if !operator {
-            objects.retain(|object| operator_container(object).is_none());
+            objects.retain(|object| !needs_operator(object));
         }
         Ok(objects)
     }
@@ -94,6 +94,13 @@ impl Manifests {
             }
         }
     }
+}
+
+/// Whether an object makes sense only where the operator runs in the cluster: its Deployment, and the webhooks that would be called in
+/// vain.
+fn needs_operator(object: &Value) -> bool {
+    operator_container(object).is_some()
+        || object["kind"].as_str().is_some_and(|kind| kind.ends_with("WebhookConfiguration"))
 }
 
 /// The operator's container in a Deployment of it.

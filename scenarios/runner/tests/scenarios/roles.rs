@@ -8,7 +8,11 @@ use std::{
 use scenario_runner::RunOutcome;
 
 /// The operator's roles in `deploy/operator/rbac.yaml`.
-const ROLES: [&str; 1] = ["multigres-operator-manager-role"];
+const ROLES: [&str; 3] = [
+    "multigres-operator-manager-role",
+    "multigres-operator-leader-election-role",
+    "multigres-operator-webhook-certs-role",
+];
 
 /// What a role grants and no scenario needs, with the reason why it is granted all the same: verb, resource.
 const SPARE: &[(&str, &str, &str)] = &[
@@ -19,11 +23,14 @@ const SPARE: &[(&str, &str, &str)] = &[
     ("update", "toposervers.multigres.com/finalizers", OWNERS),
     ("delete", "tablegroups.multigres.com", ONLY_ONE),
     ("delete", "shards.multigres.com", ONLY_ONE),
+    ("update", "secrets", RENEWED),
 ];
 /// Children block their owner's deletion, and an admission plugin that no simulated cluster runs asks for this then.
 const OWNERS: &str = "OwnerReferencesPermissionEnforcement";
 /// Orphans are deleted; of these the definitions allow one each so far, so that no change of a cluster makes an orphan.
 const ONLY_ONE: &str = "there is only one";
+/// Certificates are made anew long after any scenario; `webhooks.rs` waits for it.
+const RENEWED: &str = "certificates are renewed";
 
 /// A verb on a resource.
 type Grant = (String, String);

@@ -1,0 +1,297 @@
+//! Flags and environment become a checked [`Config`].
+//!
+//! A flag that is wrong ends the start with one line (exit code 2); so does a missing `POD_NAMESPACE` (exit code 1). A wrong `OTEL_*` variable
+//! does not: telemetry must not keep an operator from its work. It costs one error line, and a safe value is used.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use multigres_operator::config::{Config, Invocation};
+//!
+//! let env = BTreeMap::from([("POD_NAMESPACE".to_owned(), "multigres-operator".to_owned())]);
+//! let args = ["--webhook-enable=false", "--health-probe-bind-address", ":9081"].map(str::to_owned);
+//! let Ok(Invocation::Run(config)) = Config::parse(&args, &env) else { panic!() };
+//! assert_eq!((config.metrics_port, config.health_port), (Some(8443), Some(9081)));
+//! ```
+//!
+//! | module | what it reads |
+//! |---|---|
+//! | [`flags`] | the values of flags |
+//! | `otel` | `OTEL_*` |
+
+pub mod flags;
+mod otel;
+
+use std::{collections::BTreeMap, time::Duration};
+
+pub use self::flags::USAGE;
+use self::{
+    flags::{bad, boolean, duration, number, port},
+    otel::{text, traces},
+};
+use crate::{
+    observability::{logging::LogFormat, telemetry::TelemetryConfig},
+    runtime::election::ElectionConfig,
+    webhooks::certificates::LEAF_VALIDITY,
+};
+
+/// The `service.name` of the operator's spans.
+pub const SERVICE_NAME: &str = "multigres-operator";
+/// Where cert-manager's Secret is mounted.
+const WEBHOOK_FOLDER: &str = "/var/run/secrets/webhook";
+/// The Service in `deploy/operator`.
+const WEBHOOK_SERVICE: &str = "multigres-operator-webhook-service";
+/// Below this a new authority would not be known before the old leaf ends.
+const WEBHOOK_VALIDITY_MIN: Duration = Duration::from_secs(600);
+/// The version in spans, user agents and `--version`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that was built, if the build was told (`MULTIGRES_COMMIT`).
+pub const COMMIT: &str = match option_env!("MULTIGRES_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+/// When it was built, if the build was told (`MULTIGRES_BUILD_DATE`).
+pub const BUILD_DATE: &str = match option_env!("MULTIGRES_BUILD_DATE") {
+    Some(date) => date,
+    None => "unknown",
+};
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub enum Invocation {
+    /// Run with this configuration.
+    Run(Box<Config>),
+    /// Print [`VERSION`], [`COMMIT`] and [`BUILD_DATE`].
+    Version,
+    /// Print [`USAGE`].
+    Help,
+}
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where `/metrics` is served; none: nowhere.
+    pub metrics_port: Option<u16>,
+    /// How `/metrics` is protected; none: not at all.
+    pub metrics_security: Option<MetricsSecurity>,
+    /// Whether and how webhooks are served.
+    pub webhooks: Option<WebhookConfig>,
+    /// Whether and how a leader is elected.
+    pub election: Option<ElectionConfig>,
+    /// Where `/healthz` and `/readyz` are served; none: nowhere.
+    pub health_port: Option<u16>,
+    /// The namespace of the operator itself.
+    pub namespace: String,
+    /// The service account of the operator itself, if it is known.
+    pub service_account: Option<String>,
+    /// A kubeconfig to use; none: as `KUBECONFIG` or the pod's service account say.
+    pub kubeconfig: Option<String>,
+    /// A context of the kubeconfig; none: its current one.
+    pub context: Option<String>,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// What was wrong with the telemetry's variables; logged once at the start.
+    pub complaints: Vec<Complaint>,
+}
+
+/// How the metrics endpoint is protected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsSecurity {
+    /// Files of its certificate; none: the operator signs one itself.
+    pub certificate: Option<CertificateFiles>,
+    /// File of the authorities whose clients need no token.
+    pub client_authorities: Option<String>,
+}
+
+/// How webhooks are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// The port.
+    pub port: u16,
+    /// Where a certificate is if somebody else brings it.
+    pub certificate: CertificateFiles,
+    /// How long a certificate of the operator's own counts.
+    pub validity: Duration,
+    /// The Service in front of the port.
+    pub service: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The service account whose changes of what the operator writes are let in.
+    pub account: String,
+}
+
+/// A certificate and its key in files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate and those that vouch for it, PEM.
+    pub certificate: String,
+    /// The key, PEM.
+    pub key: String,
+}
+
+/// Something to say at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Complaint {
+    /// A value is wrong; says what is used instead.
+    Invalid(String),
+    /// A name is old; says the new one.
+    Deprecated(String),
+}
+
+/// Why the operator cannot start like this.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no such flag.
+    #[error("unknown flag {0}")]
+    UnknownFlag(String),
+    /// Something that is no flag.
+    #[error("unexpected argument {0:?}")]
+    UnexpectedArgument(String),
+    /// The flag has no value.
+    #[error("flag {0} needs a value")]
+    MissingValue(String),
+    /// The flag's value is not one of its values.
+    #[error("flag {flag}: {value:?} is not {expected}")]
+    BadValue {
+        /// The flag.
+        flag: String,
+        /// What was given.
+        value: String,
+        /// What can be given.
+        expected: &'static str,
+    },
+    /// Flags that do not go together.
+    #[error("{0}")]
+    Contradiction(String),
+    /// A required variable is missing or empty.
+    #[error("environment variable {0} is required")]
+    MissingVariable(&'static str),
+}
+
+impl ConfigError {
+    /// The exit code of a process that cannot start because of it.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::MissingVariable(_)) { 1 } else { 2 }
+    }
+}
+
+impl Config {
+    /// Reads arguments (without the program's name) and environment.
+    pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Invocation, ConfigError> {
+        let mut metrics_port = Some(8443);
+        let mut health_port = Some(8081);
+        let mut metrics_secure = true;
+        let (mut folder, mut certificate, mut key) = (None, "tls.crt".to_owned(), "tls.key".to_owned());
+        let mut client_authorities = None;
+        let mut leader_elect = false;
+        let (mut webhook_enable, mut webhook_port) = (true, 9443);
+        let (mut webhook_folder, mut service) = (WEBHOOK_FOLDER.to_owned(), WEBHOOK_SERVICE.to_owned());
+        let (mut service_namespace, mut account, mut validity) = (None, None, LEAF_VALIDITY);
+        let mut election = ElectionConfig::default();
+        let (mut kubeconfig, mut context) = (None, None);
+        let mut telemetry = TelemetryConfig::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let name = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')).filter(|name| !name.is_empty());
+            let Some(name) = name else { return Err(ConfigError::UnexpectedArgument(arg.clone())) };
+            let (name, inline) = match name.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (name, None),
+            };
+            let flag = format!("--{name}");
+            let mut value = |inline: Option<String>| {
+                inline.or_else(|| args.next().cloned()).ok_or_else(|| ConfigError::MissingValue(flag.clone()))
+            };
+            match name {
+                "help" | "h" => return Ok(Invocation::Help),
+                "version" => return Ok(Invocation::Version),
+                "metrics-bind-address" => metrics_port = port(&flag, &value(inline)?)?,
+                "health-probe-bind-address" => health_port = port(&flag, &value(inline)?)?,
+                "metrics-secure" => metrics_secure = boolean(&flag, inline)?,
+                "metrics-cert-path" => folder = Some(value(inline)?),
+                "metrics-cert-name" => certificate = value(inline)?,
+                "metrics-cert-key" => key = value(inline)?,
+                "metrics-client-ca-file" => client_authorities = Some(value(inline)?),
+                "leader-elect" => leader_elect = boolean(&flag, inline)?,
+                "leader-elect-lease-duration" => election.lease_duration = duration(&flag, &value(inline)?)?,
+                "leader-elect-renew-deadline" => election.renew_deadline = duration(&flag, &value(inline)?)?,
+                "leader-elect-retry-period" => election.retry_period = duration(&flag, &value(inline)?)?,
+                "webhook-enable" => webhook_enable = boolean(&flag, inline)?,
+                "webhook-port" => webhook_port = number(&flag, &value(inline)?)?,
+                "webhook-cert-dir" => webhook_folder = value(inline)?,
+                "webhook-cert-validity" => {
+                    let given = value(inline)?;
+                    validity = duration(&flag, &given)?;
+                    if validity < WEBHOOK_VALIDITY_MIN {
+                        return Err(bad(&flag, &given, "at least 10m"));
+                    }
+                }
+                "webhook-service-name" => service = value(inline)?,
+                "webhook-service-namespace" => service_namespace = Some(value(inline)?),
+                "webhook-service-account" => account = Some(value(inline)?),
+                "kubeconfig" => kubeconfig = Some(value(inline)?),
+                "context" => context = Some(value(inline)?),
+                "log-format" => {
+                    let value = value(inline)?;
+                    telemetry.log_format = match value.as_str() {
+                        "json" => LogFormat::Json,
+                        "text" => LogFormat::Text,
+                        _ => return Err(bad(&flag, &value, "json or text")),
+                    };
+                }
+                "log-level" => {
+                    let value = value(inline)?;
+                    telemetry.log_level =
+                        value.parse().map_err(|()| bad(&flag, &value, "debug, info, warn or error"))?;
+                }
+                _ => return Err(ConfigError::UnknownFlag(flag)),
+            }
+        }
+        if let Some(problem) = election.problem().filter(|_| leader_elect) {
+            return Err(ConfigError::Contradiction(format!("leader election cannot work: {problem}")));
+        }
+        let certificate = folder.map(|folder| CertificateFiles {
+            certificate: format!("{folder}/{certificate}"),
+            key: format!("{folder}/{key}"),
+        });
+        if !metrics_secure && (certificate.is_some() || client_authorities.is_some()) {
+            let why = "--metrics-secure=false leaves the metrics to everybody: it goes with neither --metrics-cert-path \
+                       nor --metrics-client-ca-file";
+            return Err(ConfigError::Contradiction(why.to_owned()));
+        }
+        let namespace = text(env, "POD_NAMESPACE").ok_or(ConfigError::MissingVariable("POD_NAMESPACE"))?;
+        let service_account = text(env, "POD_SERVICE_ACCOUNT").map(str::to_owned);
+        let webhooks = match account.or_else(|| service_account.clone()) {
+            _ if !webhook_enable => None,
+            None => return Err(ConfigError::MissingVariable("POD_SERVICE_ACCOUNT")),
+            Some(account) => Some(WebhookConfig {
+                port: webhook_port,
+                certificate: CertificateFiles {
+                    certificate: format!("{webhook_folder}/tls.crt"),
+                    key: format!("{webhook_folder}/tls.key"),
+                },
+                validity,
+                service,
+                namespace: service_namespace.unwrap_or_else(|| namespace.to_owned()),
+                account,
+            }),
+        };
+        let mut complaints = Vec::new();
+        telemetry.traces = traces(env, &mut complaints);
+        Ok(Invocation::Run(Box::new(Self {
+            metrics_port,
+            metrics_security: metrics_secure.then_some(MetricsSecurity { certificate, client_authorities }),
+            election: leader_elect.then_some(election),
+            health_port,
+            namespace: namespace.to_owned(),
+            service_account,
+            webhooks,
+            kubeconfig,
+            context,
+            telemetry,
+            complaints,
+        })))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! `OTEL_*` becomes what is traced, to where, and how much of it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use http::{HeaderName, HeaderValue, Uri};
+
+use super::{Complaint, SERVICE_NAME, VERSION};
+use crate::observability::{
+    export::{BatchConfig, OtlpHttpConfig},
+    sampling::SamplerConfig,
+    telemetry::TracesConfig,
+};
+
+const OTLP_TIMEOUT: Duration = Duration::from_secs(10);
+/// No queue is made larger than this, whatever `OTEL_BSP_MAX_QUEUE_SIZE` says.
+const SPAN_QUEUE_SPANS_LIMIT: usize = 65_536;
+/// No time is made longer than this by a variable.
+const MILLIS_LIMIT: u64 = 3_600_000;
+
+/// A variable that is set; the OpenTelemetry specification takes an empty one for unset, and so do we everywhere.
+pub(super) fn text<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    env.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+}
+
+/// The signal's own variable, else the general one; with its name.
+fn otlp<'a>(env: &'a BTreeMap<String, String>, suffix: &str) -> Option<(String, &'a str)> {
+    [format!("OTEL_EXPORTER_OTLP_TRACES_{suffix}"), format!("OTEL_EXPORTER_OTLP_{suffix}")]
+        .into_iter()
+        .find_map(|name| text(env, &name).map(|value| (name, value)))
+}
+
+pub(super) fn traces(env: &BTreeMap<String, String>, complaints: &mut Vec<Complaint>) -> Option<TracesConfig> {
+    if text(env, "OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return None;
+    }
+    let mut complain = |what: String| complaints.push(Complaint::Invalid(what));
+    let (endpoint_name, endpoint_text) = otlp(env, "ENDPOINT")?;
+    match text(env, "OTEL_TRACES_EXPORTER").unwrap_or("otlp") {
+        "otlp" => {}
+        "none" | "disabled" => return None,
+        other => {
+            complain(format!("OTEL_TRACES_EXPORTER={other:?} is not available (otlp, none); nothing is traced"));
+            return None;
+        }
+    }
+    if endpoint_text == "disabled" {
+        return None;
+    }
+    match otlp(env, "PROTOCOL") {
+        None | Some((_, "http/protobuf")) => {}
+        Some((name, "grpc")) => {
+            complain(format!("{name}=grpc is not available yet (http/protobuf is); nothing is traced"));
+            return None;
+        }
+        Some((name, other)) => complain(format!("{name}={other:?} is not known; http/protobuf is used")),
+    }
+    let endpoint = match endpoint(&endpoint_name, endpoint_text) {
+        Ok(endpoint) => endpoint,
+        Err(why) => {
+            complain(format!("{endpoint_name}={endpoint_text:?} {why}; nothing is traced"));
+            return None;
+        }
+    };
+    if let Some((name, compression)) = otlp(env, "COMPRESSION").filter(|(_, compression)| *compression != "none") {
+        complain(format!("{name}={compression:?} is not available; spans are sent uncompressed"));
+    }
+    let headers = otlp(env, "HEADERS").map_or_else(Vec::new, |(name, value)| {
+        headers(value).unwrap_or_else(|why| {
+            complain(format!("{name} {why}; no header is sent"));
+            Vec::new()
+        })
+    });
+    let timeout = match otlp(env, "TIMEOUT") {
+        Some((name, value)) => millis(&name, value, OTLP_TIMEOUT, &mut complain),
+        None => OTLP_TIMEOUT,
+    };
+    let batch = batch(env, &mut complain);
+    let resource = resource(env, &mut complain);
+    let sampler = sampler(env, complaints);
+    Some(TracesConfig { otlp: OtlpHttpConfig { endpoint, headers, timeout }, sampler, batch, resource })
+}
+
+/// The signal's own endpoint is taken as it is, the general one gets the signal's path.
+fn endpoint(name: &str, value: &str) -> Result<Uri, &'static str> {
+    let full =
+        if name.contains("_TRACES_") { value.to_owned() } else { format!("{}/v1/traces", value.trim_end_matches('/')) };
+    let uri: Uri = full.parse().map_err(|_| "is no URL")?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(_)) => Ok(uri),
+        (Some("https"), Some(_)) => Err("wants TLS, which is not available yet"),
+        _ => Err("is no http:// URL"),
+    }
+}
+
+/// `key=value,key=value`, percent-encoded.
+fn pairs(value: &str) -> Result<Vec<(String, String)>, String> {
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("has no = in {pair:?}"))?;
+            let decoded =
+                percent_decode(value.trim()).ok_or_else(|| format!("has a bad percent-encoding in {pair:?}"))?;
+            match key.trim() {
+                "" => Err(format!("has no key in {pair:?}")),
+                key => Ok((key.to_owned(), decoded)),
+            }
+        })
+        .collect()
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let mut digit = || (bytes.next()? as char).to_digit(16);
+            decoded.push((digit()? << 4 | digit()?) as u8);
+        } else {
+            decoded.push(byte);
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// The errors name no value: headers carry secrets.
+fn headers(value: &str) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    pairs(value)
+        .map_err(|_| "is no list of key=value".to_owned())?
+        .into_iter()
+        .map(|(key, value)| {
+            let name: HeaderName = key.parse().map_err(|_| format!("has a name that is none of HTTP: {key:?}"))?;
+            let mut value = HeaderValue::from_str(&value)
+                .map_err(|_| format!("has a value that HTTP does not allow, for {key:?}"))?;
+            value.set_sensitive(true);
+            Ok((name, value))
+        })
+        .collect()
+}
+
+fn millis(name: &str, value: &str, default: Duration, complain: &mut impl FnMut(String)) -> Duration {
+    match value.parse::<u64>() {
+        Ok(millis) if (1..=MILLIS_LIMIT).contains(&millis) => Duration::from_millis(millis),
+        _ => {
+            complain(format!(
+                "{name}={value:?} is no number of milliseconds from 1 to {MILLIS_LIMIT}; {} is used",
+                default.as_millis()
+            ));
+            default
+        }
+    }
+}
+
+fn batch(env: &BTreeMap<String, String>, complain: &mut impl FnMut(String)) -> BatchConfig {
+    let mut config = BatchConfig::default();
+    for (name, field) in
+        [("OTEL_BSP_SCHEDULE_DELAY", &mut config.delay), ("OTEL_BSP_EXPORT_TIMEOUT", &mut config.export_timeout)]
+    {
+        if let Some(value) = text(env, name) {
+            *field = millis(name, value, *field, complain);
+        }
+    }
+    for (name, field) in [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", &mut config.queue_spans_max),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &mut config.batch_spans_max),
+    ] {
+        if let Some(value) = text(env, name) {
+            match value.parse::<usize>() {
+                Ok(count) if (1..=SPAN_QUEUE_SPANS_LIMIT).contains(&count) => *field = count,
+                _ => complain(format!(
+                    "{name}={value:?} is no number from 1 to {SPAN_QUEUE_SPANS_LIMIT}; {field} is used"
+                )),
+            }
+        }
+    }
+    if config.batch_spans_max > config.queue_spans_max {
+        complain(format!(
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE={} is more than the queue of {} spans holds; {} is used",
+            config.batch_spans_max, config.queue_spans_max, config.queue_spans_max
+        ));
+        config.batch_spans_max = config.queue_spans_max;
+    }
+    config
+}
+
+fn resource(env: &BTreeMap<String, String>, complain: &mut impl FnMut(String)) -> Vec<(String, String)> {
+    let mut attributes = BTreeMap::from([
+        ("service.name".to_owned(), SERVICE_NAME.to_owned()),
+        ("service.version".to_owned(), VERSION.to_owned()),
+    ]);
+    if let Some(value) = text(env, "OTEL_RESOURCE_ATTRIBUTES") {
+        match pairs(value) {
+            Ok(pairs) => attributes.extend(pairs),
+            // As the specification says: all of it or nothing.
+            Err(why) => complain(format!("OTEL_RESOURCE_ATTRIBUTES {why}; it is ignored")),
+        }
+    }
+    if let Some(name) = text(env, "OTEL_SERVICE_NAME") {
+        attributes.insert("service.name".to_owned(), name.to_owned());
+    }
+    attributes.into_iter().collect()
+}
+
+fn sampler(env: &BTreeMap<String, String>, complaints: &mut Vec<Complaint>) -> SamplerConfig {
+    let mut alias = |name: &str, old: &str| {
+        let value = text(env, name);
+        if value.is_none() && text(env, old).is_some() {
+            complaints.push(Complaint::Deprecated(format!("{old} is deprecated; use {name}")));
+        }
+        value.or_else(|| text(env, old)).map(str::to_owned)
+    };
+    let name = alias("OTEL_TRACES_SAMPLER", "OTEL_TRACE_SAMPLER");
+    let argument = alias("OTEL_TRACES_SAMPLER_ARG", "OTEL_TRACE_SAMPLING_RATE");
+    // The draft's rate alone meant a ratio.
+    let name = match (&name, &argument) {
+        (None, Some(_)) if text(env, "OTEL_TRACES_SAMPLER_ARG").is_none() => "parentbased_traceidratio".to_owned(),
+        (name, _) => name.clone().unwrap_or_else(|| "parentbased_always_on".to_owned()),
+    };
+    let (config, wrong) = SamplerConfig::parse(&name, argument.as_deref());
+    complaints.extend(wrong.into_iter().map(Complaint::Invalid));
+    config
+}

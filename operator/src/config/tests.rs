@@ -1,0 +1,214 @@
+//! Tests of flags and environment.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::observability::{
+    sampling::{SamplerConfig, SamplerKind},
+    telemetry::TracesConfig,
+};
+
+fn run(args: &[&str], env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let mut env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    env.entry("POD_NAMESPACE".into()).or_insert_with(|| "multigres-operator".into());
+    env.entry("POD_SERVICE_ACCOUNT".into()).or_insert_with(|| "manager".into());
+    match Config::parse(&args, &env)? {
+        Invocation::Run(config) => Ok(*config),
+        other => panic!("no run: {other:?}"),
+    }
+}
+
+fn traced(env: &[(&str, &str)]) -> (Option<TracesConfig>, Vec<Complaint>) {
+    let config = run(&["--metrics-secure=false"], env).unwrap();
+    (config.telemetry.traces, config.complaints)
+}
+
+const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel-collector:4318/");
+
+#[test]
+fn flags_take_their_value_after_an_equals_sign_or_a_space() {
+    let config =
+        run(&["--metrics-bind-address=:1", "-health-probe-bind-address", "0.0.0.0:2", "--metrics-secure=false"], &[]);
+    let config = config.unwrap();
+    assert_eq!((config.metrics_port, config.health_port), (Some(1), Some(2)));
+    assert_eq!(run(&["--metrics-bind-address=0"], &[]).unwrap().metrics_port, None);
+}
+
+#[test]
+fn a_wrong_command_line_is_one_line_and_exit_code_two() {
+    for (args, message) in [
+        (vec!["--frobnicate"], "unknown flag --frobnicate"),
+        (vec!["serve"], "unexpected argument \"serve\""),
+        (vec!["--log-level"], "flag --log-level needs a value"),
+        (vec!["--log-level=loud"], "flag --log-level: \"loud\" is not debug, info, warn or error"),
+        (vec!["--log-format", "xml"], "flag --log-format: \"xml\" is not json or text"),
+        (vec!["--metrics-secure=maybe"], "flag --metrics-secure: \"maybe\" is not true or false"),
+        (
+            vec!["--leader-elect", "--leader-elect-lease-duration=5s"],
+            "leader election cannot work: the lease duration must be greater than the renew deadline",
+        ),
+        (
+            vec!["--metrics-secure=false", "--metrics-client-ca-file=/ca.crt"],
+            "--metrics-secure=false leaves the metrics to everybody: it goes with neither --metrics-cert-path nor \
+             --metrics-client-ca-file",
+        ),
+        (
+            vec!["--metrics-bind-address=8443"],
+            "flag --metrics-bind-address: \"8443\" is not :port (every address of the host), or 0 to disable",
+        ),
+    ] {
+        let error = run(&args, &[]).unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.exit_code(), 2);
+    }
+}
+
+#[test]
+fn without_a_namespace_the_exit_code_is_one() {
+    let error = run(&["--metrics-secure=false"], &[("POD_NAMESPACE", "")]).unwrap_err();
+    assert_eq!((error.to_string().as_str(), error.exit_code()), ("environment variable POD_NAMESPACE is required", 1));
+}
+
+#[test]
+fn nothing_is_traced_without_an_endpoint_or_when_it_is_switched_off() {
+    for env in [
+        vec![],
+        vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "")],
+        vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "disabled")],
+        vec![ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")],
+        vec![ENDPOINT, ("OTEL_SDK_DISABLED", "true")],
+    ] {
+        let (traces, complaints) = traced(&env);
+        assert!(traces.is_none() && complaints.is_empty(), "{env:?}: {complaints:?}");
+    }
+}
+
+#[test]
+fn the_general_endpoint_gets_the_path_of_the_signal_and_the_signals_own_does_not() {
+    let (traces, _) = traced(&[ENDPOINT]);
+    assert_eq!(traces.unwrap().otlp.endpoint, "http://otel-collector:4318/v1/traces");
+    let (traces, _) = traced(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://other:1/x")]);
+    assert_eq!(traces.unwrap().otlp.endpoint, "http://other:1/x");
+}
+
+#[test]
+fn a_bad_value_is_one_line_and_a_safe_default() {
+    for (name, value, still_traced) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", false),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon", true),
+        ("OTEL_TRACES_EXPORTER", "zipkin", false),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4318", false),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://collector", false),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", true),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=c", true),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", true),
+        ("OTEL_BSP_SCHEDULE_DELAY", "-1", true),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", true),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096", true),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=1,b", true),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=%zz", true),
+        ("OTEL_TRACES_SAMPLER", "multigres_custom", true),
+    ] {
+        let (traces, complaints) = traced(&[ENDPOINT, (name, value)]);
+        assert_eq!((traces.is_some(), complaints.len()), (still_traced, 1), "{name}={value}: {complaints:?}");
+        assert!(
+            matches!(&complaints[0], Complaint::Invalid(text) if text.lines().count() == 1 && text.contains(name.split("_SAMPLER").next().unwrap_or(name)) || text.contains("sampler"))
+        );
+    }
+}
+
+#[test]
+fn the_resource_is_exactly_name_version_and_what_is_asked_for() {
+    let (traces, _) = traced(&[ENDPOINT]);
+    let expected = [("service.name", SERVICE_NAME), ("service.version", VERSION)];
+    assert_eq!(traces.unwrap().resource, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    let (traces, _) =
+        traced(&[ENDPOINT, ("OTEL_RESOURCE_ATTRIBUTES", "b=x%20y,service.name=z"), ("OTEL_SERVICE_NAME", "mine")]);
+    let expected = [("b", "x y"), ("service.name", "mine"), ("service.version", VERSION)];
+    assert_eq!(traces.unwrap().resource, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+}
+
+#[test]
+fn the_names_of_the_draft_work_and_say_that_they_are_old() {
+    let (traces, complaints) =
+        traced(&[ENDPOINT, ("OTEL_TRACE_SAMPLER", "traceidratio"), ("OTEL_TRACE_SAMPLING_RATE", "0.1")]);
+    assert_eq!(traces.unwrap().sampler, SamplerConfig { root: SamplerKind::TraceIdRatio(0.1), parent_based: false });
+    assert!(
+        complaints.iter().all(|c| matches!(c, Complaint::Deprecated(_))) && complaints.len() == 2,
+        "{complaints:?}"
+    );
+}
+
+#[test]
+fn a_header_that_is_secret_is_in_no_complaint() {
+    let (traces, complaints) =
+        traced(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret,x=\u{1}")]);
+    assert!(traces.unwrap().otlp.headers.is_empty());
+    assert!(!format!("{complaints:?}").contains("s3cret"), "{complaints:?}");
+    let (traces, _) = traced(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret")]);
+    let headers = traces.unwrap().otlp.headers;
+    assert_eq!(headers[0].1, "Bearer s3cret");
+    assert!(!format!("{headers:?}").contains("s3cret"));
+}
+
+proptest! {
+    #[test]
+    fn no_argument_and_no_variable_makes_the_parser_panic(
+        args in proptest::collection::vec("(--?)?(metrics-bind-address|log-level|leader-elect|\\PC{0,6})(=\\PC{0,6})?", 0..4),
+        value in "\\PC{0,20}",
+    ) {
+        let mut env: BTreeMap<String, String> = [
+            "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_RESOURCE_ATTRIBUTES",
+            "OTEL_TRACES_SAMPLER_ARG", "OTEL_BSP_MAX_QUEUE_SIZE", "POD_NAMESPACE",
+        ].into_iter().map(|name| (name.to_owned(), value.clone())).collect();
+        let _ = Config::parse(&args, &env);
+        env.insert("OTEL_EXPORTER_OTLP_ENDPOINT".into(), ENDPOINT.1.into());
+        let _ = Config::parse(&["--metrics-secure=false".to_owned()], &env);
+    }
+}
+
+#[test]
+fn the_metrics_are_protected_unless_told_otherwise() {
+    assert_eq!(run(&[], &[]).unwrap().metrics_security, Some(MetricsSecurity::default()));
+    assert_eq!(run(&["--metrics-secure=false"], &[]).unwrap().metrics_security, None);
+    let args = ["--metrics-cert-path=/c", "--metrics-cert-key", "k.pem", "--metrics-client-ca-file=/ca.crt"];
+    let files = CertificateFiles { certificate: "/c/tls.crt".into(), key: "/c/k.pem".into() };
+    let expected = MetricsSecurity { certificate: Some(files), client_authorities: Some("/ca.crt".into()) };
+    assert_eq!(run(&args, &[]).unwrap().metrics_security, Some(expected));
+}
+
+#[test]
+fn the_times_of_an_election_can_be_set() {
+    assert_eq!(run(&[], &[]).unwrap().election, None);
+    let config = run(&["--leader-elect", "--leader-elect-retry-period=3s"], &[]).unwrap();
+    assert_eq!(config.election.unwrap().retry_period, std::time::Duration::from_secs(3));
+}
+
+#[test]
+fn every_flag_is_explained() {
+    // Each word of the help that begins with -- is a flag that is known.
+    for flag in USAGE.split_whitespace().filter(|word| word.starts_with("--")) {
+        let name = flag.split(['=', '[', ',']).next().unwrap_or_default();
+        if matches!(name, "--name") {
+            continue;
+        }
+        let told = Config::parse(&[format!("{name}=x")], &BTreeMap::new());
+        assert!(!matches!(told, Err(ConfigError::UnknownFlag(_))), "{name}");
+    }
+}
+
+#[test]
+fn webhooks_are_served_for_the_operators_own_account_unless_told_otherwise() {
+    let webhooks = run(&[], &[]).unwrap().webhooks.unwrap();
+    assert_eq!((webhooks.port, webhooks.account.as_str()), (9443, "manager"));
+    assert_eq!(webhooks.certificate.key, "/var/run/secrets/webhook/tls.key");
+    assert_eq!(run(&["--webhook-enable=false"], &[]).unwrap().webhooks, None);
+    let error = run(&[], &[("POD_SERVICE_ACCOUNT", "")]).unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.exit_code()),
+        ("environment variable POD_SERVICE_ACCOUNT is required", 1)
+    );
+    let error = run(&["--webhook-cert-validity=5m"], &[]).unwrap_err().to_string();
+    assert_eq!(error, "flag --webhook-cert-validity: \"5m\" is not at least 10m");
+}

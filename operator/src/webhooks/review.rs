@@ -1,0 +1,171 @@
+//! `admission.k8s.io/v1` `AdmissionReview`: what is asked, and what is answered.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::WebhookError;
+
+/// Why a body is no review.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    /// No JSON.
+    #[error("the body is no JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Something else than a review of this version.
+    #[error("the body is {0}, not admission.k8s.io/v1 AdmissionReview with a request")]
+    Other(String),
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The request's own id, which the answer repeats.
+    pub uid: String,
+    /// `CREATE`, `UPDATE` or `DELETE`.
+    pub operation: String,
+    /// The object's namespace.
+    pub namespace: String,
+    /// The object's name; what it is to begin with where the API server makes one up.
+    pub name: String,
+    /// Who asks.
+    pub user: String,
+    object: Value,
+    old_object: Value,
+}
+
+impl Ask {
+    /// Reads a body.
+    pub fn read(body: &[u8]) -> Result<Self, ReviewError> {
+        let review: Value = serde_json::from_slice(body)?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let request = &review["request"];
+        let shown = format!("{} {}", text(&review["apiVersion"]), text(&review["kind"]));
+        if shown != "admission.k8s.io/v1 AdmissionReview" || !request.is_object() || request["uid"] == Value::Null {
+            return Err(ReviewError::Other(format!("{:?}", shown.trim())));
+        }
+        let object = request["object"].clone();
+        let names = [&request["name"], &object["metadata"]["name"], &object["metadata"]["generateName"]];
+        let name = names.into_iter().map(text).find(|name| !name.is_empty()).unwrap_or_default();
+        Ok(Self {
+            uid: text(&request["uid"]),
+            operation: text(&request["operation"]),
+            namespace: text(&request["namespace"]),
+            name,
+            user: text(&request["userInfo"]["username"]),
+            old_object: request["oldObject"].clone(),
+            object,
+        })
+    }
+
+    /// The object as it is to be.
+    pub fn object<K: DeserializeOwned>(&self, kind: &'static str) -> Result<K, WebhookError> {
+        serde_json::from_value(self.object.clone()).map_err(|source| WebhookError::Object { kind, source })
+    }
+
+    /// The object as it is; nothing where there is none (that can be read).
+    pub fn old_object<K: DeserializeOwned>(&self) -> Option<K> {
+        serde_json::from_value(self.old_object.clone()).ok()
+    }
+
+    /// The annotations of the object as it is to be.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        serde_json::from_value(self.object["metadata"]["annotations"].clone()).unwrap_or_default()
+    }
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdict {
+    refusal: Option<(u16, &'static str, String)>,
+    patch: Vec<Value>,
+    warnings: Vec<String>,
+}
+
+impl Verdict {
+    /// Yes.
+    pub fn allowed() -> Self {
+        Self::default()
+    }
+
+    /// No.
+    pub fn refused(error: &WebhookError) -> Self {
+        let (code, reason) = match error {
+            WebhookError::Object { .. } => (400, "BadRequest"),
+            WebhookError::Api(_) => (500, "InternalError"),
+            WebhookError::Invalid(_) => (422, "Invalid"),
+            WebhookError::Forbidden(_) => (403, "Forbidden"),
+        };
+        Self { refusal: Some((code, reason, error.to_string())), ..Self::default() }
+    }
+
+    /// Yes, with something to say.
+    pub fn warning(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
+    }
+
+    /// Replaces a part of the object, or adds it.
+    pub fn replace(&mut self, path: &str, value: &impl Serialize) {
+        // What came as JSON goes as JSON.
+        if let Ok(value) = serde_json::to_value(value) {
+            self.patch.push(json!({"op": "add", "path": path, "value": value}));
+        }
+    }
+
+    /// The review that answers the one with this id.
+    pub fn review(&self, uid: &str) -> Value {
+        let mut response = json!({"uid": uid, "allowed": self.refusal.is_none()});
+        if let Some((code, reason, message)) = &self.refusal {
+            response["status"] = json!({"code": code, "reason": reason, "message": message});
+        }
+        if self.refusal.is_none() && !self.patch.is_empty() {
+            response["patchType"] = json!("JSONPatch");
+            response["patch"] = json!(BASE64.encode(Value::from(self.patch.clone()).to_string()));
+        }
+        if !self.warnings.is_empty() {
+            response["warnings"] = json!(self.warnings);
+        }
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_a_review_with_a_request_is_read() {
+        for body in ["", "{", "[]", "{}", r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#] {
+            assert!(Ask::read(body.as_bytes()).is_err(), "{body}");
+        }
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "u", "operation": "CREATE", "namespace": "n", "userInfo": {"username": "me"},
+            "object": {"metadata": {"generateName": "a-", "annotations": {"x": "y"}}}, "oldObject": null}});
+        let ask = Ask::read(body.to_string().as_bytes()).unwrap();
+        assert_eq!((ask.name.as_str(), ask.user.as_str()), ("a-", "me"));
+        assert_eq!(ask.annotations()["x"], "y");
+        assert!(ask.old_object::<crate::api::MultigresCluster>().is_none());
+    }
+
+    #[test]
+    fn a_refusal_carries_no_patch_and_has_a_code() {
+        let mut verdict = Verdict::refused(&WebhookError::Invalid(vec!["a".into(), "b".into()]));
+        verdict.replace("/spec", &json!({}));
+        let response = &verdict.review("u")["response"];
+        assert_eq!(response["allowed"], false);
+        assert_eq!(response["status"], json!({"code": 422, "reason": "Invalid", "message": "a; b"}));
+        assert!(response.get("patch").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Ask::read(&body);
+        }
+    }
+}

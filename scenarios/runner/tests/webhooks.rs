@@ -1,0 +1,199 @@
+//! The operator's webhooks as users of the API server meet them: what is refused and in which words, that nothing passes while nobody
+//! can be asked, and that certificates are exchanged while requests come in.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request};
+use scenario_runner::{Project, manifests::Manifests, operator};
+use serde_json::{Value, json};
+use sim_clock::WorldOptions;
+use sim_net::http::Client;
+use sim_world::World;
+
+const CLUSTERS: &str = "/apis/multigres.com/v1alpha1/namespaces/default/multigresclusters";
+const SECRETS: &str = "/api/v1/namespaces/multigres-operator/secrets";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/multigres-operator/deployments";
+const MANAGER: &str = "multigres-operator-controller-manager";
+
+/// Somebody who talks to the API server of a world.
+struct User(Client);
+
+struct Answer {
+    status: u16,
+    body: Value,
+    warnings: Vec<String>,
+}
+
+impl User {
+    async fn ask(&self, method: Method, path: &str, content: &str, body: &Value) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://kubernetes.default.svc:443{path}"))
+            .header("content-type", content)
+            .body(if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) })
+            .unwrap();
+        let response = self.0.send(request).await.unwrap();
+        let warnings = response.headers().get_all("warning").iter().map(|value| value.to_str().unwrap().to_owned());
+        Answer {
+            status: response.status().as_u16(),
+            warnings: warnings.collect(),
+            body: serde_json::from_slice(response.body()).unwrap(),
+        }
+    }
+
+    async fn create(&self, path: &str, object: &Value) -> Answer {
+        self.ask(Method::POST, path, "application/json", object).await
+    }
+
+    async fn patch(&self, path: &str, patch: &Value) -> Answer {
+        self.ask(Method::PATCH, path, "application/merge-patch+json", patch).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.ask(Method::DELETE, path, "application/json", &Value::Null).await
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.ask(Method::GET, path, "application/json", &Value::Null).await.body
+    }
+}
+
+impl Answer {
+    fn told(&self) -> String {
+        let message = self.body["message"].as_str().unwrap_or("(stored)");
+        let first = format!("{} {}: {message}", self.status, self.body["reason"].as_str().unwrap_or_default());
+        let warnings = self.warnings.iter().map(|warning| format!("Warning: {warning}"));
+        std::iter::once(first).chain(warnings).collect::<Vec<_>>().join("\n  ")
+    }
+}
+
+/// Runs a world with the operator and without a telemetry stack.
+fn in_world<F, T>(args: &'static [&'static str], program: impl FnOnce(World, User) -> F + Send + 'static) -> T
+where
+    F: Future<Output = T>,
+    T: Send + 'static,
+{
+    let project = Project::around(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("the crate lies in its project");
+    let mut deployed = Manifests::deployed(&project, true, false).unwrap();
+    for object in deployed.iter_mut().filter(|object| object["kind"] == "Deployment") {
+        let list = object["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
+        list.extend(args.iter().map(|arg| json!(arg)));
+    }
+    sim_clock::run(WorldOptions::seeded(1), move || async move {
+        let world = World::builder().manifests(deployed).image(operator::IMAGE, operator::run).start().await.unwrap();
+        world.ready().await.unwrap();
+        let user = User(Client::new(world.observer().clone()));
+        program(world, user).await
+    })
+    .unwrap()
+}
+
+fn cluster(name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "multigres.com/v1alpha1", "kind": "MultigresCluster",
+        "metadata": {"name": name, "namespace": "default"}, "spec": spec})
+}
+
+fn shard_template(name: &str) -> Value {
+    json!({"apiVersion": "multigres.com/v1alpha1", "kind": "ShardTemplate",
+        "metadata": {"name": name, "namespace": "default"}, "spec": {"pools": {"main": {"type": "readWrite"}}}})
+}
+
+fn with_shard(shard: Value) -> Value {
+    let mut shard = shard;
+    shard["name"] = json!("0-inf");
+    json!({"cells": [{"name": "zone-a", "zone": "a"}], "databases": [{"name": "postgres", "default": true,
+        "tablegroups": [{"name": "default", "default": true, "shards": [shard]}]}]})
+}
+
+#[test]
+fn what_is_refused_is_told_in_these_words() {
+    let told: Vec<String> = in_world(&[], |_world, user| async move {
+        let templates = "/apis/multigres.com/v1alpha1/namespaces/default/shardtemplates";
+        let mut told = Vec::new();
+        let mut tell = |what: &str, answer: &Answer| told.push(format!("{what}\n  {}", answer.told()));
+        let missing = json!({"cells": [{"name": "zone-a", "zone": "a", "cellTemplate": "huge"}],
+            "templateDefaults": {"coreTemplate": "default"}});
+        tell("names templates that do not exist", &user.create(CLUSTERS, &cluster("a", &missing)).await);
+        let elsewhere = with_shard(json!({"spec": {"pools": {"main": {"type": "readWrite", "cells": ["zone-b"]}}}}));
+        tell("a pool in a cell that does not exist", &user.create(CLUSTERS, &cluster("b", &elsewhere)).await);
+        tell("no cell at all", &user.create(CLUSTERS, &cluster("c", &json!({}))).await);
+        tell("a template", &user.create(templates, &shard_template("small")).await);
+        let slip =
+            with_shard(json!({"shardTemplate": "small", "overrides": {"pools": {"mian": {"type": "readWrite"}}}}));
+        tell("overrides a pool that the template lacks", &user.create(CLUSTERS, &cluster("d", &slip)).await);
+        tell("deletes a template in use", &user.delete(&format!("{templates}/small")).await);
+        tell("another template", &user.create(templates, &shard_template("unused")).await);
+        tell("deletes a template that nobody uses", &user.delete(&format!("{templates}/unused")).await);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        for (plural, kind) in
+            [("cells", "Cell"), ("shards", "Shard"), ("tablegroups", "TableGroup"), ("toposervers", "TopoServer")]
+        {
+            let path = format!("/apis/multigres.com/v1alpha1/namespaces/default/{plural}");
+            let name = user.get(&path).await["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+            let patch = json!({"metadata": {"annotations": {"example.com/mine": "yes"}}});
+            tell(&format!("changes a {kind}"), &user.patch(&format!("{path}/{name}"), &patch).await);
+            tell(&format!("deletes a {kind}"), &user.delete(&format!("{path}/{name}")).await);
+        }
+        told
+    });
+    insta::assert_snapshot!("reject_messages", told.join("\n"));
+}
+
+#[test]
+fn what_was_left_out_is_written_down_and_a_change_of_nothing_stays_one() {
+    in_world(&[], |_world, user| async move {
+        let minimal = cluster("minimal", &json!({"cells": [{"name": "zone-a", "zone": "a"}]}));
+        let stored = user.create(CLUSTERS, &minimal).await.body;
+        assert_eq!(stored["spec"]["globalTopoServer"]["etcd"]["replicas"], 3, "{stored}");
+        let path = format!("{CLUSTERS}/minimal");
+        let patch = json!({"metadata": {"labels": {"example.com/mine": "yes"}}});
+        let patched = user.patch(&path, &patch).await.body;
+        assert_eq!(patched["metadata"]["annotations"], stored["metadata"]["annotations"]);
+        assert_eq!((&patched["spec"], &patched["metadata"]["generation"]), (&stored["spec"], &json!(1)));
+    });
+}
+
+#[test]
+fn while_the_operator_cannot_be_asked_nothing_is_stored() {
+    in_world(&[], |_world, user| async move {
+        let path = format!("{DEPLOYMENTS}/{MANAGER}");
+        assert_eq!(user.patch(&path, &json!({"spec": {"replicas": 0}})).await.status, 200);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let spec = json!({"cells": [{"name": "zone-a", "zone": "a"}]});
+        let refused = user.create(CLUSTERS, &cluster("minimal", &spec)).await;
+        let message = refused.body["message"].as_str().unwrap().to_owned();
+        assert_eq!(refused.status, 500, "{message}");
+        assert!(
+            message.starts_with("Internal error occurred: failed calling webhook \"mmultigrescluster.kb.io\": failed to call webhook: Post"),
+            "{message}"
+        );
+        assert_eq!(user.patch(&path, &json!({"spec": {"replicas": 1}})).await.status, 200);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let stored = user.create(CLUSTERS, &cluster("minimal", &spec)).await;
+        assert_eq!(stored.status, 201, "{}", stored.told());
+    });
+}
+
+#[test]
+fn certificates_and_their_authority_are_exchanged_under_load_and_no_request_fails() {
+    /// The leaf lives ten minutes and its authority a hundred: both are made anew in this time.
+    const TIME: Duration = Duration::from_secs(80 * 60);
+    const BETWEEN: Duration = Duration::from_secs(10);
+    in_world(&["--webhook-cert-validity=10m", "--leader-elect=false"], |_world, user| async move {
+        let spec = json!({"cells": [{"name": "zone-a", "zone": "a"}]});
+        assert_eq!(user.create(CLUSTERS, &cluster("minimal", &spec)).await.status, 201);
+        let (mut leaves, mut authorities) = (BTreeSet::new(), BTreeSet::new());
+        for n in 0..TIME.as_secs() / BETWEEN.as_secs() {
+            let patch = json!({"metadata": {"annotations": {"example.com/n": n.to_string()}}});
+            let answer = user.patch(&format!("{CLUSTERS}/minimal"), &patch).await;
+            assert_eq!(answer.status, 200, "request {n}: {}", answer.told());
+            let data = |secret: Value, key: &str| secret["data"][key].as_str().unwrap().to_owned();
+            leaves.insert(data(user.get(&format!("{SECRETS}/multigres-webhook-certs")).await, "tls.crt"));
+            authorities.insert(data(user.get(&format!("{SECRETS}/multigres-operator-ca-secret")).await, "ca.crt"));
+            tokio::time::sleep(BETWEEN).await;
+        }
+        assert!(leaves.len() >= 8, "{} leaves", leaves.len());
+        assert_eq!(authorities.len(), 2);
+    });
+}
