@@ -11,6 +11,7 @@ use sim_net::{Host, NameTarget, Network, ServicePort};
 
 use crate::{
     access::{self, AccessOptions},
+    bootstrap,
     engine::{DeleteQuery, Object, Target, WriteOptions},
     json,
     kubelet::{self, ContainerLogs, ContainerRuntime, ImageBehaviour, ReadinessFault, Shared},
@@ -99,6 +100,8 @@ impl Cluster {
         {
             network.set_name(name, target.clone());
         }
+        let port = if secured { API_TLS_PORT } else { API_PORT };
+        bootstrap::objects(&api, API_ADDRESS, API_SERVICE_ADDRESS, port)?;
         let mut nodes = BTreeMap::new();
         for i in 0..options.nodes {
             let name = format!("node-{i}");
@@ -126,6 +129,7 @@ impl Cluster {
             outages,
         ));
         api.connect_logs(kubelet.logs.clone());
+        api.connect_kubelet(&kubelet);
         sim_clock::spawn("kubelet", kubelet::run(kubelet.clone()));
         Ok(Self { api, host, kubelet, secured })
     }

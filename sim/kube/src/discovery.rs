@@ -114,9 +114,10 @@ fn parts(r: &ResourceType) -> Vec<Subresource> {
 /// True for a subresource that has a handler.
 pub(crate) fn served(r: &ResourceType, subresource: &str) -> bool {
     match subresource {
-        "log" | "eviction" | "binding" => &*r.table == "pods",
+        "log" | "eviction" | "binding" | "exec" | "attach" | "portforward" => &*r.table == "pods",
         "finalize" => &*r.table == "namespaces",
         "token" => &*r.table == "serviceaccounts",
+        "approval" => r.kind == "CertificateSigningRequest",
         "scale" => r.scale.is_some(),
         _ => false,
     }

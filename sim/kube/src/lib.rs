@@ -7,6 +7,7 @@
 //! | [`decoding`], [`openapi`] | built-in kinds by their types; OpenAPI documents |
 //! | [`schema`], [`defaults`], [`patch`], [`selectors`], [`resources`] | what the engine is made of |
 //! | [`admission`] | webhooks between a request and the store |
+//! | `limits` | what a namespace may hold: LimitRange, ResourceQuota |
 //! | [`ApiServer`] | the engine behind a lock, with watchers |
 //! | [`faults`] | fault rules as data: which requests, what befalls them, when |
 //! | [`access`] | users, tokens, roles: who asks, and may they |
@@ -28,12 +29,14 @@
 //! assert_eq!(found.unwrap(), "1");
 //! ```
 //!
-//! **Not done, and said so with 501:** groups and kinds outside the table of [`resources`], subresources other
-//! than `status`, `scale`, `pods/log`, `pods/eviction`, `pods/binding` and `namespaces/finalize`.
+//! **Not done, and said so with 501:** groups and kinds outside the table of [`resources`], streams over SPDY (`kubectl
+//! port-forward`; `exec`, `attach` and port forwarding by WebSocket are there), subresources other than `status`, `scale`, `pods/log`,
+//! `pods/eviction`, `pods/binding`, `pods/exec`, `pods/attach`, `pods/portforward`, `certificatesigningrequests/approval` and
+//! `namespaces/finalize`.
 //!
 //! **Not done in admission:** `authorizer` and `namespaceObject` in `matchConditions` are refused as undeclared;
-//! webhooks are not asked about `scale`, `CONNECT`, and what the cluster's own controllers write; LimitRanger and
-//! ResourceQuota are not there.
+//! webhooks are not asked about `scale`, `CONNECT`, and what the cluster's own controllers write; ResourceQuota looks at creations
+//! (an update that asks for more is not refused) and knows no `scopeSelector`, LimitRange no `maxLimitRequestRatio`.
 //!
 //! **Not done on the wire:** protobuf is read, not written (406 if a client takes nothing else); descriptions of table columns are short texts of our own.
 //!
@@ -42,14 +45,15 @@
 //! Go's encoder leaves out (`hostNetwork: false`) stay where a client sent them; `exec` and `grpc` probes fail with a text
 //! that says so; who owned a map (`metadata.labels` itself) goes on owning it when its last entry went, so that another's apply conflicts.
 //!
-//! **Not done among the controllers:** CronJobs in a time zone other than UTC (501), HorizontalPodAutoscaler, PersistentVolume objects (claims are bound to a
+//! **Not done among the controllers:** CronJobs in a time zone other than UTC (501), metrics for HorizontalPodAutoscalers (they keep
+//! their bounds and say that there are none), PersistentVolume objects (claims are bound to a
 //! name), protection finalizers, node leases (a working kubelet renews without a write), node pressure conditions,
 //! proportional scaling of Deployments, the indexed Job's per-index back-off and pod finalizers, preemption, EndpointSlices
-//! of more than one part, the five seconds that a namespace waits before it is emptied, a Deployment's annotations on its
-//! newest ReplicaSet (`CHANGE-CAUSE`).
+//! of more than one part, the five seconds that a namespace waits before it is emptied.
 
 pub mod access;
 pub mod admission;
+mod bootstrap;
 mod cluster;
 pub mod decoding;
 pub mod defaults;
@@ -61,6 +65,7 @@ mod events;
 pub mod faults;
 pub mod json;
 mod kubelet;
+mod limits;
 pub mod local;
 pub mod manifests;
 pub mod openapi;
@@ -83,8 +88,8 @@ pub use cluster::{API_ADDRESS, API_PORT, API_SERVICE_ADDRESS, API_TLS_PORT, Clus
 pub use error::Error;
 pub use faults::{FaultGuard, FaultId};
 pub use kubelet::{
-    ContainerLog, ContainerLogs, ContainerRuntime, ContainerStart, Exit, Files, ImageBehaviour, LOG_BYTES_MAX, LogLine,
-    MOUNT_DELAY, ReadinessFault, Stdout, Stop,
+    ContainerLog, ContainerLogs, ContainerRuntime, ContainerStart, EXEC_PIECES_MAX, ExecIo, Exit, Files,
+    ImageBehaviour, LOG_BYTES_MAX, LogLine, MOUNT_DELAY, Output, Ran, ReadinessFault, Stdout, Stop,
 };
 pub use outages::{Labels, Outage, OutageId};
 pub use server::{ApiServer, Seen, WatchQuery, Watcher};

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -16,7 +16,7 @@ use crate::{
     engine::{Change, Engine, Event, Object, ReadVersion, Target, WriteOptions, Written},
     faults::{self, Book, FaultGuard, FaultId, Hits, RequestInfo, Rule, RuleError, Verdict, WatchFault},
     json,
-    kubelet::ContainerLogs,
+    kubelet::{ContainerLogs, Shared},
     resources::ResourceType,
     selectors::{FieldSelector, LabelSelector},
     status::Status,
@@ -35,6 +35,8 @@ struct Inner {
     webhook_host: Mutex<Option<sim_net::Host>>,
     access: Access,
     logs: Mutex<Option<ContainerLogs>>,
+    /// Weak: the kubelets hold the server.
+    kubelet: Mutex<Weak<Shared>>,
     audit: Mutex<Chance>,
 }
 
@@ -66,6 +68,7 @@ impl ApiServer {
             webhook_host: Mutex::default(),
             access: Access::new(),
             logs: Mutex::default(),
+            kubelet: Mutex::default(),
             audit: Mutex::new(sim_clock::seeded("kube/audit")),
         }))
     }
@@ -119,6 +122,16 @@ impl ApiServer {
     /// The logs of the kubelets, if there are any.
     pub fn logs(&self) -> Option<ContainerLogs> {
         self.0.logs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets requests reach containers: the kubelets'.
+    pub(crate) fn connect_kubelet(&self, kubelet: &Arc<Shared>) {
+        *self.0.kubelet.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(kubelet);
+    }
+
+    /// The kubelets, if there are any.
+    pub(crate) fn kubelet(&self) -> Option<Arc<Shared>> {
+        self.0.kubelet.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
     /// A fresh id of a request, for its `Audit-Id`.

@@ -154,7 +154,7 @@ where
                 let service = service.clone();
                 connections.spawn(async move {
                     // A connection that breaks is its client's matter.
-                    let _ = auto::Builder::new(Executor).serve_connection(TokioIo::new(stream), service).await;
+                    let _ = auto::Builder::new(Executor).serve_connection_with_upgrades(TokioIo::new(stream), service).await;
                 });
             }
             Some(ended) = connections.join_next() => {

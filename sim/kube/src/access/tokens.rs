@@ -38,6 +38,13 @@ impl Default for Signer {
     }
 }
 
+/// Where the issuer's keys are, and what it signs with, as OpenID Connect's discovery tells it.
+pub fn issuer() -> Value {
+    json!({"issuer": ISSUER, "jwks_uri": format!("https://{}:{}/openid/v1/jwks", crate::API_ADDRESS, crate::API_TLS_PORT),
+        "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"]})
+}
+
 /// What a token is for.
 #[derive(Clone, Debug)]
 pub struct Claims<'a> {
@@ -70,6 +77,15 @@ impl Signer {
             .expect("a key that was just made can be read");
         let digest = ring::digest::digest(&ring::digest::SHA256, key.public_key().as_ref());
         Self { key, id: BASE64.encode(digest) }
+    }
+
+    /// The public key as a JSON Web Key Set (RFC 7517).
+    pub fn keys(&self) -> Value {
+        const COORDINATE_BYTES: usize = 32;
+        // An uncompressed point: a byte that says so, then both coordinates.
+        let point = self.key.public_key().as_ref().get(1..).unwrap_or_default();
+        let (x, y) = point.split_at(COORDINATE_BYTES.min(point.len()));
+        json!({"keys": [{"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256", "x": BASE64.encode(x), "y": BASE64.encode(y)}]})
     }
 
     /// A token of these claims.

@@ -40,6 +40,8 @@ use store::{Cold, Store};
 pub const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 /// Addresses of Services: 10.96.0.0/16.
 const SERVICE_ADDRESSES: u32 = 1 << 16;
+/// The first of them is the API server's own, and nobody is given it.
+const OWN_ADDRESS: u32 = 1;
 
 /// Names what a request is about.
 #[derive(Clone, Debug)]
@@ -135,7 +137,7 @@ impl Engine {
             store: Store::default(),
             registry: Registry::default(),
             chance,
-            service_addresses: BTreeSet::from([0, 1, SERVICE_ADDRESSES - 1]),
+            service_addresses: BTreeSet::from([0, OWN_ADDRESS, SERVICE_ADDRESSES - 1]),
             dependents: BTreeMap::new(),
             orphans: BTreeSet::new(),
             uids: BTreeMap::new(),
@@ -268,6 +270,14 @@ impl Engine {
         self.store.compact();
     }
 
+    /// Does something with chance of its own, so that what others draw stays as it is.
+    pub(crate) fn aside<T>(&mut self, purpose: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+        let own = std::mem::replace(&mut self.chance, sim_clock::seeded(purpose));
+        let done = work(self);
+        self.chance = own;
+        done
+    }
+
     /// Five characters of the alphabet the real server uses for generated names.
     pub fn suffix(&mut self) -> String {
         const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -385,6 +395,7 @@ impl Engine {
             spec["clusterIP"] = format!("10.96.{}.{}", free >> 8, free & 255).into();
         } else if let Some(number) = address_number(&asked)
             && !self.service_addresses.insert(number)
+            && number != OWN_ADDRESS
         {
             return Err(format!("failed to allocate IP {asked}: provided IP is already allocated"));
         }

@@ -2,6 +2,7 @@
 
 mod container;
 mod evictions;
+mod exec;
 mod logs;
 mod pod;
 mod pod_env;
@@ -23,6 +24,7 @@ use sim_clock::watch;
 use sim_clock::{Chance, now};
 use sim_net::{Host, Network};
 
+pub use exec::{EXEC_PIECES_MAX, ExecIo, Output, Ran};
 pub use logs::{ContainerLog, ContainerLogs, LOG_BYTES_MAX, LogLine, Stdout};
 pub use readiness::ReadinessFault;
 pub use runtime::{ContainerRuntime, ContainerStart, Exit, Files, Stop};
@@ -69,9 +71,56 @@ pub(crate) struct Shared {
     chance: Mutex<Chance>,
     mounts: watch::Sender<u64>,
     tokens: tokens::Tokens,
+    /// Containers that run, by the uid of their pod and their name.
+    containers: Mutex<BTreeMap<String, BTreeMap<String, Arc<ContainerStart>>>>,
+}
+
+/// A container that runs, and what runs it.
+#[derive(Clone)]
+pub(crate) struct Running {
+    container: Arc<ContainerStart>,
+    runtime: Arc<dyn ContainerRuntime>,
+}
+
+impl Running {
+    /// What it was started with.
+    pub(crate) fn container(&self) -> &ContainerStart {
+        &self.container
+    }
+
+    /// Runs a command in it.
+    pub(crate) fn exec(&self, command: Vec<String>, io: ExecIo) -> futures::future::BoxFuture<'static, Ran> {
+        self.runtime.exec(self.container.clone(), command, io)
+    }
 }
 
 impl Shared {
+    /// A container of a pod, if it runs.
+    pub(crate) fn running(&self, pod_uid: &str, name: &str) -> Option<Running> {
+        let containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        let container = containers.get(pod_uid)?.get(name)?.clone();
+        Some(Running { container, runtime: self.runtime.clone() })
+    }
+
+    fn runs(&self, container: &ContainerStart) {
+        let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        let pod = containers.entry(container.pod_uid.clone()).or_default();
+        pod.insert(container.container.clone(), Arc::new(container.clone()));
+    }
+
+    fn ended(&self, pod_uid: &str, name: &str) {
+        let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pod) = containers.get_mut(pod_uid) else { return };
+        pod.remove(name);
+        if pod.is_empty() {
+            containers.remove(pod_uid);
+        }
+    }
+
+    fn all_ended(&self, pod_uid: &str) {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(pod_uid);
+    }
+
     pub(crate) fn new(
         server: ApiServer,
         network: Network,
@@ -98,6 +147,7 @@ impl Shared {
             chance,
             mounts: watch::Sender::new(0),
             tokens: tokens::Tokens::default(),
+            containers: Mutex::default(),
         }
     }
 

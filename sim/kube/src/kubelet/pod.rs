@@ -135,6 +135,7 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
                 if changed.is_err() {
                     // Deleted by force: nothing is left to report on.
                     worker.slots.iter_mut().for_each(Slot::abort);
+                    worker.shared.all_ended(json::uid(&worker.pod));
                     worker.shared.tokens.forget(json::uid(&worker.pod));
                     worker.shared.network.remove_host(ip);
                     return;
@@ -166,6 +167,7 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
         }
     }
     worker.slots.iter_mut().for_each(Slot::abort);
+    worker.shared.all_ended(json::uid(&worker.pod));
     worker.shared.tokens.forget(json::uid(&worker.pod));
     worker.shared.network.remove_host(ip);
     let query =
@@ -412,6 +414,7 @@ impl Worker {
         };
         let task_name = format!("{}/{}/{}", container.namespace, container.pod, container.container);
         let (run, name) = (slot.runs, container.container.clone());
+        self.shared.runs(&container);
         let process = self.shared.runtime.start(container);
         let notes = self.notes.clone();
         let doom = self.shared.outages.doom(&self.pod).filter(|_| !self.slots[at].init);
@@ -512,6 +515,7 @@ impl Worker {
         let ending = self.ending || self.failed.is_some();
         let time = self.time();
         self.shared.logs.ended(json::namespace(&self.pod), json::name(&self.pod), self.slots[at].name());
+        self.shared.ended(json::uid(&self.pod), self.slots[at].name());
         let slot = &mut self.slots[at];
         slot.abort();
         let State::Running { since } = &slot.state else { return };

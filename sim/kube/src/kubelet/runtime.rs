@@ -10,12 +10,19 @@ use futures::future::BoxFuture;
 use sim_clock::watch;
 use sim_net::Host;
 
-use super::Stdout;
+use super::{ExecIo, Ran, Stdout};
 
 /// Starts containers as processes of the world.
 pub trait ContainerRuntime: Send + Sync {
     /// Runs a container to its end. The future is dropped when the container is killed.
     fn start(&self, container: ContainerStart) -> BoxFuture<'static, Exit>;
+
+    /// Runs a command in a container that runs (`kubectl exec`). The future is dropped when the client goes away. Unless a runtime
+    /// says otherwise its images hold no programs.
+    fn exec(&self, container: Arc<ContainerStart>, command: Vec<String>, io: ExecIo) -> BoxFuture<'static, Ran> {
+        drop((container, command, io));
+        Box::pin(std::future::ready(Ran::NotFound))
+    }
 }
 
 /// Everything a container starts with.

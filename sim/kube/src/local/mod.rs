@@ -16,6 +16,7 @@
 //! ```
 
 mod door;
+mod shell;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -26,7 +27,7 @@ use sim_net::Network;
 
 use crate::{
     API_ADDRESS, API_PORT, Cluster, KubeOptions,
-    kubelet::{ContainerRuntime, ContainerStart, Exit},
+    kubelet::{ContainerRuntime, ContainerStart, EXEC_PIECES_MAX, ExecIo, Exit, Output, Ran, Stdout},
 };
 
 pub use door::{SECURE_PORT, User, publish};
@@ -84,17 +85,64 @@ impl std::fmt::Debug for Options {
     }
 }
 
-/// Containers that do nothing until they are asked to end.
+/// Containers that do nothing until they are asked to end, unless their command is one that a small shell knows (`echo`, `sleep`,
+/// `sh -c` of such): then they do that. `exec` has the same shell.
 #[derive(Copy, Clone, Debug)]
 pub struct Idle;
 
 impl ContainerRuntime for Idle {
     fn start(&self, container: ContainerStart) -> futures::future::BoxFuture<'static, Exit> {
-        let mut stop = container.stop;
+        let mut stop = container.stop.clone();
+        let command: Vec<String> = container.command.iter().chain(&container.args).cloned().collect();
+        if !shell::knows(&command) {
+            return Box::pin(async move {
+                stop.wait().await;
+                Exit { code: 0, message: String::new() }
+            });
+        }
         Box::pin(async move {
-            stop.wait().await;
-            Exit { code: 0, message: String::new() }
+            let stdout = container.stdout.clone();
+            let (output, pieces) = tokio::sync::mpsc::channel(EXEC_PIECES_MAX);
+            let ran = shell::run(Arc::new(container), command, ExecIo { stdin: None, output });
+            tokio::select! {
+                biased;
+                (ran, ()) = futures::future::join(ran, write(stdout, pieces)) => {
+                    let code = if let Ran::Ended(code) = ran { code } else { NOT_STARTED };
+                    Exit { code, message: String::new() }
+                }
+                () = stop.wait() => Exit { code: TERMINATED, message: String::new() },
+            }
         })
+    }
+
+    fn exec(
+        &self,
+        container: Arc<ContainerStart>,
+        command: Vec<String>,
+        io: ExecIo,
+    ) -> futures::future::BoxFuture<'static, Ran> {
+        Box::pin(shell::run(container, command, io))
+    }
+}
+
+/// What a shell tells of a program that cannot be started.
+const NOT_STARTED: i32 = 127;
+/// What a program ends with that SIGTERM ended.
+const TERMINATED: i32 = 128 + 15;
+
+/// Writes what a command says to its container's log, line by line.
+async fn write(stdout: Stdout, mut pieces: tokio::sync::mpsc::Receiver<Output>) {
+    let mut line = Vec::new();
+    while let Some(Output::Stdout(piece) | Output::Stderr(piece)) = pieces.recv().await {
+        line.extend_from_slice(&piece);
+        if let Some(end) = line.iter().rposition(|byte| *byte == b'\n') {
+            let rest = line.split_off(end + 1);
+            stdout.line(&String::from_utf8_lossy(&line));
+            line = rest;
+        }
+    }
+    if !line.is_empty() {
+        stdout.line(&String::from_utf8_lossy(&line));
     }
 }
 

@@ -253,6 +253,11 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     cluster(RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings"),
     namespaced(RBAC, "v1", "Role", "roles"),
     namespaced(RBAC, "v1", "RoleBinding", "rolebindings"),
+    cluster("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests")
+        .short(&["csr"])
+        .status()
+        .fields(&["spec.signerName"])
+        .with(&[sub("approval", "certificates.k8s.io", "v1", "CertificateSigningRequest", CHANGE)]),
     namespaced("coordination.k8s.io", "v1", "Lease", "leases"),
     namespaced("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices").generation(),
     namespaced("events.k8s.io", "v1", "Event", "events").short(&["ev"]).fields(EVENT_FIELDS),

@@ -29,6 +29,17 @@ pub(super) fn printer(table: &str) -> Option<(&'static [Row], Cells)> {
             ],
             node,
         ),
+        "certificatesigningrequests.certificates.k8s.io" => (
+            &[
+                NAME,
+                AGE,
+                ("SignerName", "string", 0),
+                ("Requestor", "string", 0),
+                ("RequestedDuration", "string", 0),
+                ("Condition", "string", 0),
+            ],
+            signing_request,
+        ),
         "events" => (
             &[
                 ("Last Seen", "string", 0),
@@ -51,6 +62,35 @@ pub(super) fn printer(table: &str) -> Option<(&'static [Row], Cells)> {
 /// Kinds without a printer of their own.
 pub(super) fn name_and_time(o: &Value, _: Timestamp) -> Vec<Value> {
     vec![text::name(o), json::text(o, &["metadata", "creationTimestamp"]).into()]
+}
+
+fn signing_request(o: &Value, now: Timestamp) -> Vec<Value> {
+    let asked = json::int(o, &["spec", "expirationSeconds"]);
+    let asked = asked.map_or_else(|| "<none>".to_owned(), duration::human_duration);
+    let conditions = json::list(o, &["status", "conditions"]);
+    let has = |kind: &str| conditions.iter().any(|c| c["type"] == kind);
+    let mut state = vec![if has("Denied") {
+        "Denied"
+    } else if has("Approved") {
+        "Approved"
+    } else {
+        "Pending"
+    }];
+    if has("Failed") {
+        state.push("Failed");
+    }
+    if !json::text(o, &["status", "certificate"]).is_empty() {
+        state.push("Issued");
+    }
+    let signer = json::text(o, &["spec", "signerName"]);
+    vec![
+        text::name(o),
+        text::created(o, now),
+        signer.into(),
+        json::text(o, &["spec", "username"]).into(),
+        asked.into(),
+        state.join(",").into(),
+    ]
 }
 
 fn scale(o: &Value, now: Timestamp) -> Vec<Value> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sim_clock::Timestamp;
@@ -125,6 +125,24 @@ impl Authority {
         }
         wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(user, wanted)
+    }
+
+    /// Signs what a certificate signing request (PEM) asks for: its names and its key; the use is the signer's.
+    ///
+    /// # Errors
+    /// If the request cannot be read or is not signed by its own key.
+    pub fn sign_request(&self, pem: &str, client: bool, now: Timestamp, valid: Duration) -> Result<String, TlsError> {
+        let failed = |source| TlsError::Certificate { subject: "a certificate signing request".to_owned(), source };
+        let mut request = CertificateSigningRequestParams::from_pem(pem).map_err(failed)?;
+        let validity = params("", now, valid);
+        let wanted = &mut request.params;
+        (wanted.not_before, wanted.not_after) = (validity.not_before, validity.not_after);
+        wanted.is_ca = IsCa::NoCa;
+        wanted.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        wanted.extended_key_usages =
+            vec![if client { ExtendedKeyUsagePurpose::ClientAuth } else { ExtendedKeyUsagePurpose::ServerAuth }];
+        wanted.use_authority_key_identifier_extension = true;
+        request.signed_by(&self.issuer).map(|certificate| certificate.pem()).map_err(failed)
     }
 
     fn issue(&self, subject: &str, mut params: CertificateParams) -> Result<Certified, TlsError> {

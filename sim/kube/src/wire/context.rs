@@ -28,6 +28,8 @@ pub struct RequestContext {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// The connection, for those who speak something else on it after the answer.
+    pub(super) upgrade: Option<hyper::upgrade::OnUpgrade>,
     /// What the connection says of its client; `None` inside the process.
     pub connection: Option<Connection>,
     /// Who asks; nobody until authentication.
@@ -44,6 +46,7 @@ impl RequestContext {
     pub fn new(request: Request<Bytes>) -> Result<Self, Status> {
         let (mut head, body) = request.into_parts();
         let connection = head.extensions.remove::<Connection>();
+        let upgrade = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
         let params = Params::parse(head.uri.query().unwrap_or(""));
         let parts: Vec<String> =
             head.uri.path().split('/').filter(|p| !p.is_empty()).map(super::params::decode_path).collect();
@@ -56,6 +59,7 @@ impl RequestContext {
             params,
             headers: head.headers,
             body,
+            upgrade,
             connection,
             user: UserInfo::default(),
             reading: Reading::default(),

@@ -10,7 +10,7 @@ use super::{
     openapi, respond,
     route::Document,
 };
-use crate::{discovery, server::ApiServer, status::Status};
+use crate::{access::tokens, discovery, server::ApiServer, status::Status};
 
 /// Answers a request for a document.
 ///
@@ -35,6 +35,11 @@ pub(super) fn answer(
         Document::Root => discovery::paths(registry),
         Document::Health(which, check) => return Ok(health(context, which, &check)),
         Document::Version => discovery::version(),
+        Document::Issuer => tokens::issuer(),
+        Document::Keys => {
+            let keys = server.access().signer().keys().to_string();
+            return Ok(respond::typed(StatusCode::OK, "application/jwk-set+json", keys.into(), &[]));
+        }
         Document::CoreVersions | Document::Groups => {
             let core = matches!(document, Document::CoreVersions);
             let header = context.header("accept");

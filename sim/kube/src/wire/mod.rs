@@ -10,12 +10,13 @@
 //! | `negotiate` | media types of bodies and answers |
 //! | `faults` | fault rules carried out around the verbs |
 //! | `read`, `watch`, `write` | the verbs |
-//! | `scale`, `log`, `eviction`, `binding` | subresources |
+//! | `scale`, `log`, `eviction`, `binding`, `approval`, `streams` | subresources |
 //! | `openapi` | OpenAPI documents: media types, hashes, caching |
 //! | `documents` | everything that is not a resource: discovery, version, health |
 //! | `respond` | answers |
 
 mod access;
+mod approval;
 mod binding;
 mod context;
 mod documents;
@@ -29,6 +30,7 @@ mod read;
 mod respond;
 mod route;
 mod scale;
+mod streams;
 mod watch;
 mod write;
 mod yaml;
@@ -105,14 +107,27 @@ async fn serve_resource(
     context: &RequestContext,
     target: &crate::engine::Target,
 ) -> Result<Response<Body>, Status> {
+    if streams::is_stream(&target.subresource) {
+        return streams::answer(server, context, target);
+    }
     let output = if target.subresource == "log" { negotiate::Output::default() } else { negotiate::output(context)? };
     match target.subresource.as_str() {
         "scale" => return scale::answer(server, context, target, output),
         "log" => return log::answer(server, context, target),
         "binding" => return binding::answer(server, context, target),
+        "approval" => return serve_object(server, context, &approval::target(server, context, target)?, output).await,
         "eviction" => return eviction::answer(server, context, target).await,
         _ => {}
     }
+    serve_object(server, context, target, output).await
+}
+
+async fn serve_object(
+    server: &ApiServer,
+    context: &RequestContext,
+    target: &crate::engine::Target,
+    output: negotiate::Output,
+) -> Result<Response<Body>, Status> {
     match context.info.verb {
         "get" => read::get(server, context, target, output).await,
         "list" => read::list(server, context, target, output).await,

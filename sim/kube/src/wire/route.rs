@@ -23,6 +23,10 @@ pub(super) enum Document {
     Health(&'static str, String),
     /// `/version`.
     Version,
+    /// `/.well-known/openid-configuration`: who issues tokens of service accounts.
+    Issuer,
+    /// `/openid/v1/jwks`: the keys of these.
+    Keys,
     /// `/api`.
     CoreVersions,
     /// `/apis`.
@@ -151,6 +155,8 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
         ["openapi", "v3", "apis", group, version] => {
             return Ok(Route::Document(Document::OpenApi((*group).to_owned(), (*version).to_owned())));
         }
+        [".well-known", "openid-configuration"] => return Ok(Route::Document(Document::Issuer)),
+        ["openid", "v1", "jwks"] => return Ok(Route::Document(Document::Keys)),
         ["metrics"] => return Err(Status::not_implemented("/metrics of the API server")),
         ["api", "v1", rest @ ..] | ["apis", _, _, rest @ ..] => rest,
         _ => return Ok(Route::NotFound),
@@ -190,6 +196,7 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
     match (&context.method, info.subresource.as_str(), named) {
         (&Method::GET, "", _) => {}
         _ if old_watch => return Err(Status::method_not_allowed(resource.about())),
+        (&Method::GET | &Method::POST, part, true) if super::streams::is_stream(part) => {}
         (&Method::GET, "log", _) | (&Method::POST, "eviction" | "binding", _) | (&Method::PUT, "finalize", _) => {}
         (_, "log" | "eviction" | "binding" | "finalize", _) => {
             return Err(Status::method_not_allowed(resource.about()));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sim_net::http::Body;
 
 use super::{
-    RequestContext,
+    RequestContext, approval,
     negotiate::{Output, body, body_noting_duplicates, is_apply, patch_kind},
     read::selectors,
     respond,
@@ -152,7 +152,12 @@ pub(super) async fn commit(
 ) -> Result<Response<Body>, Status> {
     let admission = Admission::new(server, &context.user);
     let written = match operation {
-        Operation::Create(object, options) => admission.create(target, object, &options).await?,
+        Operation::Create(mut object, options) => {
+            if target.resource.built_in && target.resource.kind == "CertificateSigningRequest" {
+                approval::sign_off(context, &mut object);
+            }
+            admission.create(target, object, &options).await?
+        }
         Operation::Update(object, options) => admission.update(target, object, &options).await?,
         Operation::Patch(kind, patch, options) => admission.patch(target, kind, &patch, &options).await?,
         Operation::Delete(query) => {

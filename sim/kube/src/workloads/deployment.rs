@@ -16,6 +16,18 @@ use crate::{
 };
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
+/// On a ReplicaSet: how many pods its Deployment wants, and may have at most while it rolls.
+const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+const MOST: &str = "deployment.kubernetes.io/max-replicas";
+/// Annotations of a Deployment that its ReplicaSets do not take over.
+const OWN_ANNOTATIONS: &[&str] = &[
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION,
+    "deployment.kubernetes.io/revision-history",
+    DESIRED,
+    MOST,
+    "deprecated.deployment.rollback.to",
+];
 
 /// A count or a percentage of `total`.
 pub(super) fn resolve(value: Option<&Value>, total: i64, round_up: bool) -> i64 {
@@ -35,6 +47,25 @@ fn count(object: &Value, path: &[&str]) -> i64 {
 
 fn revision(set: &Value) -> i64 {
     json::text(set, &["metadata", "annotations", REVISION]).parse().unwrap_or(0)
+}
+
+/// What a Deployment writes on its newest ReplicaSet: its own annotations and its numbers.
+fn annotations(deployment: &Value, number: i64, wanted: i64, surge: i64) -> Vec<(&str, String)> {
+    let own = json::map(deployment, &["metadata", "annotations"]).into_iter().flatten();
+    let own = own.filter(|(key, _)| !OWN_ANNOTATIONS.contains(&key.as_str()));
+    let own = own.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or("").to_owned()));
+    own.chain([(REVISION, number.to_string())]).chain(sizes(wanted, surge)).collect()
+}
+
+fn sizes(wanted: i64, surge: i64) -> [(&'static str, String); 2] {
+    [(DESIRED, wanted.to_string()), (MOST, (wanted + surge).to_string())]
+}
+
+fn annotate<'a>(set: &mut Value, annotations: impl IntoIterator<Item = (&'a str, String)>) {
+    let map = json::child_map(&mut set["metadata"], "annotations");
+    for (key, value) in annotations {
+        map.insert(key.to_owned(), value.into());
+    }
 }
 
 /// One look at a Deployment.
@@ -58,6 +89,7 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
         unavailable = 1;
     }
     let paused = deployment["spec"]["paused"] == true;
+    let most = if recreate { 0 } else { surge };
     let number = old.iter().map(|s| revision(s)).max().unwrap_or(0) + 1;
     let number = new.map_or(number, |n| number.max(revision(n)));
     let old_wanted: i64 = old.iter().map(|s| count(s, &["spec", "replicas"])).sum();
@@ -73,7 +105,8 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
     };
     match new {
         None if !paused => {
-            let set = new_set(deployment, &hash, new_wants, number);
+            let mut set = new_set(deployment, &hash, new_wants);
+            annotate(&mut set, annotations(deployment, number, wanted, most));
             if new_wants > 0 {
                 scaled_to(&mut step, deployment, &set, 0, new_wants);
             }
@@ -81,7 +114,9 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
         }
         None => {}
         Some(n) => {
-            let annotated = revision(n) == number;
+            let wanted_here = annotations(deployment, number, wanted, most);
+            let annotated =
+                wanted_here.iter().all(|(key, value)| json::text(n, &["metadata", "annotations", key]) == value);
             let scaled = (count(n, &["spec", "replicas"]) == new_wants) || (paused && new_wants > new_has);
             if !annotated || !scaled {
                 let mut object = n.to_content();
@@ -89,8 +124,7 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
                     object["spec"]["replicas"] = new_wants.into();
                     scaled_to(&mut step, deployment, n, new_has, new_wants);
                 }
-                json::child_map(&mut object["metadata"], "annotations")
-                    .insert(REVISION.into(), number.to_string().into());
+                annotate(&mut object, wanted_here);
                 step.writes.push(Write::Update(object));
             }
         }
@@ -105,6 +139,7 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
             if recreate { wanted } else { unavailable },
             old_wanted,
             new_has,
+            most,
         );
     }
     let keep = count(deployment, &["spec", "revisionHistoryLimit"]).max(0) as usize;
@@ -118,7 +153,7 @@ pub fn deployment(engine: &Engine, deployment: &Object, now: Timestamp) -> Step 
     step
 }
 
-fn new_set(deployment: &Value, hash: &str, replicas: i64, number: i64) -> Value {
+fn new_set(deployment: &Value, hash: &str, replicas: i64) -> Value {
     let mut template = deployment["spec"]["template"].clone();
     json::child_map(json::child_map_value(&mut template, "metadata"), "labels")
         .insert("pod-template-hash".into(), hash.into());
@@ -130,7 +165,7 @@ fn new_set(deployment: &Value, hash: &str, replicas: i64, number: i64) -> Value 
     }
     json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
         "metadata": {"name": format!("{}-{hash}", json::name(deployment)), "namespace": json::namespace(deployment), "labels": spec["template"]["metadata"]["labels"],
-            "annotations": {REVISION: number.to_string()}, "ownerReferences": [owned_by(deployment)]},
+            "annotations": {}, "ownerReferences": [owned_by(deployment)]},
         "spec": spec})
 }
 
@@ -149,6 +184,7 @@ fn shrink_old(
     unavailable: i64,
     old_wanted: i64,
     new_has: i64,
+    surge: i64,
 ) {
     let new_available = new.map_or(0, |n| count(n, &["status", "availableReplicas"]));
     let minimum = wanted - unavailable;
@@ -173,6 +209,7 @@ fn shrink_old(
             scaled_to(step, deployment, set, before, target);
             let mut object = set.to_content();
             object["spec"]["replicas"] = target.into();
+            annotate(&mut object, sizes(wanted, surge));
             step.writes.push(Write::Update(object));
         }
     }

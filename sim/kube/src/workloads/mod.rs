@@ -1,6 +1,7 @@
 //! The controllers of the control plane, as steps from what is stored to what is to be written.
 
 mod act;
+mod autoscaler;
 mod budget;
 mod claims;
 mod collect;
@@ -16,6 +17,7 @@ mod replica_set;
 mod run;
 mod scheduler;
 mod service;
+mod signing;
 mod stateful_set;
 
 use std::time::Duration;
@@ -36,6 +38,7 @@ pub use job::job;
 pub(crate) use nodes::healthy_conditions;
 pub(crate) use pods::set_condition;
 pub use pods::{pod_ready, template_hash};
+pub(crate) use quantity::milli;
 pub use replica_set::replica_set;
 pub(crate) use run::run;
 pub(crate) use service::port_number;

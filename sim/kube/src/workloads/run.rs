@@ -12,6 +12,7 @@ use sim_net::Network;
 use super::{
     Step, Write,
     act::perform,
+    autoscaler::autoscaler,
     budget::budget,
     claims, collect,
     cron::cron_job,
@@ -19,7 +20,7 @@ use super::{
     members::Members,
     nodes, published, replica_set,
     scheduler::{self, Nodes},
-    service, stateful_set, with_status,
+    service, signing, stateful_set, with_status,
 };
 use crate::{
     engine::{Change, Engine, Event, Key, Object, Target, WriteOptions},
@@ -57,6 +58,9 @@ enum Work {
     Budget(Key),
     Service(Key),
     Event(Key),
+    Autoscaler(Key),
+    Quota(Key),
+    Signing(Key),
 }
 
 const TABLES: &[&str] = &[
@@ -74,6 +78,8 @@ const TABLES: &[&str] = &[
     "services",
     "events",
     "serviceaccounts",
+    "horizontalpodautoscalers.autoscaling",
+    "certificatesigningrequests.certificates.k8s.io",
 ];
 
 struct Loop {
@@ -145,6 +151,8 @@ impl Loop {
         let server = self.server.clone();
         let mut engine = server.engine();
         self.drain(&engine);
+        // What a quota counts may be anything: it is counted anew whenever something changed.
+        self.work.extend(engine.scan("resourcequotas", None).map(|quota| Work::Quota(Key::of(quota))));
         let now = now();
         while let Some((at, work)) = self.later.first().cloned().filter(|(at, _)| *at <= now) {
             self.later.remove(&(at, work.clone()));
@@ -210,9 +218,17 @@ impl Loop {
                 self.work.insert(Work::Claim(key));
                 self.retry_unschedulable();
             }
-            "deployments.apps" => drop(self.work.insert(Work::Deployment(key))),
-            "statefulsets.apps" => drop(self.work.insert(Work::StatefulSet(key))),
+            "deployments.apps" => {
+                self.scaled(engine, &key);
+                self.work.insert(Work::Deployment(key));
+            }
+            "statefulsets.apps" => {
+                self.scaled(engine, &key);
+                self.work.insert(Work::StatefulSet(key));
+            }
             "daemonsets.apps" => drop(self.work.insert(Work::DaemonSet(key))),
+            "horizontalpodautoscalers.autoscaling" => drop(self.work.insert(Work::Autoscaler(key))),
+            "certificatesigningrequests.certificates.k8s.io" => drop(self.work.insert(Work::Signing(key))),
             "jobs.batch" => {
                 self.owner(object);
                 self.work.insert(Work::Job(key));
@@ -267,6 +283,15 @@ impl Loop {
             self.unschedulable.remove(&key);
         } else if json::text(pod, &["spec", "nodeName"]).is_empty() && !self.unschedulable.contains(&key) {
             self.work.insert(Work::Pod(key));
+        }
+    }
+
+    /// Puts the autoscalers of a workload on the list.
+    fn scaled(&mut self, engine: &Engine, target: &Key) {
+        for scaler in engine.scan("horizontalpodautoscalers.autoscaling", Some(&target.namespace)) {
+            if json::text(scaler, &["spec", "scaleTargetRef", "name"]) == target.name {
+                self.work.insert(Work::Autoscaler(Key::of(scaler)));
+            }
         }
     }
 
@@ -359,6 +384,15 @@ impl Loop {
                 self.publish(&pods, key, service.as_ref());
                 service.map_or_else(Step::default, |o| service::endpoints(engine, &o, &pods))
             }
+            Work::Autoscaler(key) => get(engine, "horizontalpodautoscalers.autoscaling", key)
+                .map_or_else(Step::default, |o| autoscaler(engine, &o, now)),
+            Work::Signing(key) => self.sign(engine, key, now),
+            Work::Quota(key) => get(engine, "resourcequotas", key).map_or_else(Step::default, |quota| {
+                let status = crate::limits::quota::status(engine, &quota);
+                let differs = quota.get("status") != Some(&status);
+                let writes = differs.then(|| Write::Status(with_status(&quota, status)));
+                Step { writes: writes.into_iter().collect(), ..Step::default() }
+            }),
             Work::Event(key) => {
                 let over = get(engine, "events", key).filter(|e| last_seen(e, now) + EVENT_TTL <= now);
                 Step { writes: over.into_iter().map(Write::Delete).collect(), ..Step::default() }
@@ -377,6 +411,14 @@ impl Loop {
                 self.later.insert((now + pause, work));
             }
         }
+    }
+
+    /// Signs a certificate that is asked for and approved.
+    fn sign(&mut self, engine: &Engine, key: &Key, now: Timestamp) -> Step {
+        let request = engine.peek("certificatesigningrequests.certificates.k8s.io", "", &key.name);
+        let Some(request) = request.filter(|request| signing::due(request)) else { return Step::default() };
+        // Without an authority nobody could use what it signs.
+        self.server.authority().map_or_else(|_| Step::default(), |authority| signing::sign(&authority, request, now))
     }
 
     /// Looks at a node's health, then at the pods on it.

@@ -60,6 +60,7 @@ impl Engine {
             self.await_default_account(&plan.target.namespace, &plan.object, plan.now);
             crate::access::service_accounts::admit_pod(self, &plan.target.namespace, &mut plan.object)?;
         }
+        crate::limits::range::admit(self, resource, &plan.target.namespace, &mut plan.object)?;
         let object = &mut plan.object;
         let prefix = json::text(object, &["metadata", "generateName"]).to_owned();
         if json::name(object).is_empty() && !prefix.is_empty() {
@@ -150,6 +151,9 @@ impl Engine {
             debug_assert_eq!(operation, Operation::Create, "only a creation is planned on nothing");
             if now_stored.is_some() {
                 return Err(Status::already_exists(resource.about(), &target.name));
+            }
+            if resource.namespaced {
+                crate::limits::quota::charge(self, resource, &target.namespace, &target.name, &object)?;
             }
             if resource.kind == "Service" && !options.dry_run {
                 self.assign_address(&mut object).map_err(|why| {
