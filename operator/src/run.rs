@@ -14,6 +14,7 @@ use crate::{
         endpoint::{Guard, serve_metrics},
         health::Health,
         kube_client::{self, ClientError},
+        levels::follow,
         server::serve_health,
     },
     runtime::{
@@ -128,6 +129,12 @@ async fn serve(
     };
     let health = Health::default();
     let mut servers = tokio::task::JoinSet::new();
+    if let Some(path) = &config.log_level_file {
+        let levels = config.telemetry.log_levels.clone();
+        let following = follow(telemetry.log_levels().clone(), levels, host.files.clone(), path.clone());
+        let telemetry = telemetry.clone();
+        servers.spawn(async move { telemetry.scope(following).await });
+    }
     if let Some(port) = config.health_port {
         let listener = listen(host, port, "health probes").await?;
         let (health, telemetry) = (health.clone(), telemetry.clone());

@@ -47,7 +47,10 @@ Webhooks
 
 Logging
   --log-format FORMAT               json or text (default json)
-  --log-level LEVEL                 debug, info, warn or error (default debug)
+  --log-level LEVELS                debug, info, warn or error; for parts of the operator others, such as
+                                    info,webhooks=debug,controllers::cell=error (default debug)
+  --log-level-file PATH             a file with LEVELS that count instead as long as it is there (a mounted ConfigMap);
+                                    changes of it need no restart
 
   --version                         print version, commit and build date
   --help                            print this

@@ -87,6 +87,8 @@ pub struct Config {
     pub kubeconfig: Option<String>,
     /// A context of the kubeconfig; none: its current one.
     pub context: Option<String>,
+    /// A file whose log levels count as long as it is there.
+    pub log_level_file: Option<String>,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
     /// What was wrong with the telemetry's variables; logged once at the start.
@@ -188,6 +190,7 @@ impl Config {
         let (mut service_namespace, mut account, mut validity) = (None, None, LEAF_VALIDITY);
         let mut election = ElectionConfig::default();
         let (mut kubeconfig, mut context) = (None, None);
+        let mut log_level_file = None;
         let mut telemetry = TelemetryConfig::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -230,6 +233,7 @@ impl Config {
                 "webhook-service-account" => account = Some(value(inline)?),
                 "kubeconfig" => kubeconfig = Some(value(inline)?),
                 "context" => context = Some(value(inline)?),
+                "log-level-file" => log_level_file = Some(value(inline)?),
                 "log-format" => {
                     let value = value(inline)?;
                     telemetry.log_format = match value.as_str() {
@@ -240,8 +244,9 @@ impl Config {
                 }
                 "log-level" => {
                     let value = value(inline)?;
-                    telemetry.log_level =
-                        value.parse().map_err(|()| bad(&flag, &value, "debug, info, warn or error"))?;
+                    telemetry.log_levels = value.parse().map_err(|()| {
+                        bad(&flag, &value, "debug, info, warn or error, or a list such as info,webhooks=debug")
+                    })?;
                 }
                 _ => return Err(ConfigError::UnknownFlag(flag)),
             }
@@ -287,6 +292,7 @@ impl Config {
             webhooks,
             kubeconfig,
             context,
+            log_level_file,
             telemetry,
             complaints,
         })))

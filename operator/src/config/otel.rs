@@ -5,10 +5,17 @@ use std::{collections::BTreeMap, time::Duration};
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::{Complaint, SERVICE_NAME, VERSION};
-use crate::observability::{
-    export::{BatchConfig, OtlpHttpConfig},
-    sampling::SamplerConfig,
-    telemetry::TracesConfig,
+use crate::{
+    observability::{
+        export::BatchConfig,
+        otlp::{OtlpConfig, Protocol},
+        sampling::SamplerConfig,
+        telemetry::TracesConfig,
+    },
+    tls::{
+        Pem,
+        client::{ClientTls, Trust},
+    },
 };
 
 const OTLP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,36 +41,61 @@ pub(super) fn traces(env: &BTreeMap<String, String>, complaints: &mut Vec<Compla
         return None;
     }
     let mut complain = |what: String| complaints.push(Complaint::Invalid(what));
-    let (endpoint_name, endpoint_text) = otlp(env, "ENDPOINT")?;
-    match text(env, "OTEL_TRACES_EXPORTER").unwrap_or("otlp") {
-        "otlp" => {}
+    let console = match text(env, "OTEL_TRACES_EXPORTER").unwrap_or("otlp") {
+        "otlp" => false,
+        "console" => true,
         "none" | "disabled" => return None,
         other => {
-            complain(format!("OTEL_TRACES_EXPORTER={other:?} is not available (otlp, none); nothing is traced"));
+            // Where nothing is configured otherwise nothing is said: tracing is off.
+            if console_or_endpoint(env) {
+                complain(format!(
+                    "OTEL_TRACES_EXPORTER={other:?} is not available (otlp, console, none); nothing is traced"
+                ));
+            }
             return None;
         }
-    }
+    };
+    let otlp = if console { None } else { Some(traces_endpoint(env, &mut complain)?) };
+    let batch = batch(env, &mut complain);
+    let resource = resource(env, &mut complain);
+    let sampler = sampler(env, complaints);
+    Some(TracesConfig { otlp, sampler, batch, resource })
+}
+
+fn console_or_endpoint(env: &BTreeMap<String, String>) -> bool {
+    otlp(env, "ENDPOINT").is_some()
+}
+
+/// Where spans are sent; nothing where that is switched off, or cannot be understood.
+fn traces_endpoint(env: &BTreeMap<String, String>, complain: &mut impl FnMut(String)) -> Option<OtlpConfig> {
+    let (endpoint_name, endpoint_text) = otlp(env, "ENDPOINT")?;
     if endpoint_text == "disabled" {
         return None;
     }
-    match otlp(env, "PROTOCOL") {
-        None | Some((_, "http/protobuf")) => {}
-        Some((name, "grpc")) => {
-            complain(format!("{name}=grpc is not available yet (http/protobuf is); nothing is traced"));
-            return None;
+    let protocol = match otlp(env, "PROTOCOL") {
+        None | Some((_, "http/protobuf")) => Protocol::HttpProtobuf,
+        Some((_, "grpc")) => Protocol::Grpc,
+        Some((name, other)) => {
+            complain(format!("{name}={other:?} is not known (http/protobuf, grpc); http/protobuf is used"));
+            Protocol::HttpProtobuf
         }
-        Some((name, other)) => complain(format!("{name}={other:?} is not known; http/protobuf is used")),
-    }
-    let endpoint = match endpoint(&endpoint_name, endpoint_text) {
+    };
+    let insecure = otlp(env, "INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
+    let endpoint = match endpoint(&endpoint_name, endpoint_text, protocol, insecure) {
         Ok(endpoint) => endpoint,
         Err(why) => {
             complain(format!("{endpoint_name}={endpoint_text:?} {why}; nothing is traced"));
             return None;
         }
     };
-    if let Some((name, compression)) = otlp(env, "COMPRESSION").filter(|(_, compression)| *compression != "none") {
-        complain(format!("{name}={compression:?} is not available; spans are sent uncompressed"));
-    }
+    let gzip = match otlp(env, "COMPRESSION") {
+        None | Some((_, "none")) => false,
+        Some((_, "gzip")) => true,
+        Some((name, other)) => {
+            complain(format!("{name}={other:?} is not available (gzip, none); spans are sent uncompressed"));
+            false
+        }
+    };
     let headers = otlp(env, "HEADERS").map_or_else(Vec::new, |(name, value)| {
         headers(value).unwrap_or_else(|why| {
             complain(format!("{name} {why}; no header is sent"));
@@ -71,24 +103,32 @@ pub(super) fn traces(env: &BTreeMap<String, String>, complaints: &mut Vec<Compla
         })
     });
     let timeout = match otlp(env, "TIMEOUT") {
-        Some((name, value)) => millis(&name, value, OTLP_TIMEOUT, &mut complain),
+        Some((name, value)) => millis(&name, value, OTLP_TIMEOUT, complain),
         None => OTLP_TIMEOUT,
     };
-    let batch = batch(env, &mut complain);
-    let resource = resource(env, &mut complain);
-    let sampler = sampler(env, complaints);
-    Some(TracesConfig { otlp: OtlpHttpConfig { endpoint, headers, timeout }, sampler, batch, resource })
+    let file = |suffix: &str| otlp(env, suffix).map(|(_, path)| Pem::File(path.to_owned()));
+    let tls = ClientTls {
+        trust: file("CERTIFICATE").map_or(Trust::System, Trust::Authorities),
+        identity: file("CLIENT_CERTIFICATE").zip(file("CLIENT_KEY")),
+        ..ClientTls::default()
+    };
+    Some(OtlpConfig { protocol, endpoint, headers, timeout, gzip, tls })
 }
 
-/// The signal's own endpoint is taken as it is, the general one gets the signal's path.
-fn endpoint(name: &str, value: &str) -> Result<Uri, &'static str> {
-    let full =
-        if name.contains("_TRACES_") { value.to_owned() } else { format!("{}/v1/traces", value.trim_end_matches('/')) };
+/// The signal's own endpoint is taken as it is, the general one gets the signal's path; of a gRPC endpoint only host and port count, and
+/// it may lack its scheme.
+fn endpoint(name: &str, value: &str, protocol: Protocol, insecure: bool) -> Result<Uri, &'static str> {
+    let full = match protocol {
+        Protocol::Grpc if !value.contains("://") => {
+            format!("{}://{value}", if insecure { "http" } else { "https" })
+        }
+        Protocol::HttpProtobuf if !name.contains("_TRACES_") => format!("{}/v1/traces", value.trim_end_matches('/')),
+        _ => value.to_owned(),
+    };
     let uri: Uri = full.parse().map_err(|_| "is no URL")?;
     match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(_)) => Ok(uri),
-        (Some("https"), Some(_)) => Err("wants TLS, which is not available yet"),
-        _ => Err("is no http:// URL"),
+        (Some("http" | "https"), Some(_)) => Ok(uri),
+        _ => Err("is no http:// or https:// URL"),
     }
 }
 

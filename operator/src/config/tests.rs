@@ -4,9 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::observability::{
+    otlp::Protocol,
     sampling::{SamplerConfig, SamplerKind},
     telemetry::TracesConfig,
 };
+use crate::tls::{Pem, client::Trust};
 
 fn run(args: &[&str], env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -41,7 +43,10 @@ fn a_wrong_command_line_is_one_line_and_exit_code_two() {
         (vec!["--frobnicate"], "unknown flag --frobnicate"),
         (vec!["serve"], "unexpected argument \"serve\""),
         (vec!["--log-level"], "flag --log-level needs a value"),
-        (vec!["--log-level=loud"], "flag --log-level: \"loud\" is not debug, info, warn or error"),
+        (
+            vec!["--log-level=loud"],
+            "flag --log-level: \"loud\" is not debug, info, warn or error, or a list such as info,webhooks=debug",
+        ),
         (vec!["--log-format", "xml"], "flag --log-format: \"xml\" is not json or text"),
         (vec!["--metrics-secure=maybe"], "flag --metrics-secure: \"maybe\" is not true or false"),
         (
@@ -87,20 +92,19 @@ fn nothing_is_traced_without_an_endpoint_or_when_it_is_switched_off() {
 #[test]
 fn the_general_endpoint_gets_the_path_of_the_signal_and_the_signals_own_does_not() {
     let (traces, _) = traced(&[ENDPOINT]);
-    assert_eq!(traces.unwrap().otlp.endpoint, "http://otel-collector:4318/v1/traces");
+    assert_eq!(traces.unwrap().otlp.unwrap().endpoint, "http://otel-collector:4318/v1/traces");
     let (traces, _) = traced(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://other:1/x")]);
-    assert_eq!(traces.unwrap().otlp.endpoint, "http://other:1/x");
+    assert_eq!(traces.unwrap().otlp.unwrap().endpoint, "http://other:1/x");
 }
 
 #[test]
 fn a_bad_value_is_one_line_and_a_safe_default() {
     for (name, value, still_traced) in [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", false),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon", true),
         ("OTEL_TRACES_EXPORTER", "zipkin", false),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4318", false),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://collector", false),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", true),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://collector", false),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", true),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a b=c", true),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", true),
         ("OTEL_BSP_SCHEDULE_DELAY", "-1", true),
@@ -144,10 +148,10 @@ fn the_names_of_the_draft_work_and_say_that_they_are_old() {
 fn a_header_that_is_secret_is_in_no_complaint() {
     let (traces, complaints) =
         traced(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret,x=\u{1}")]);
-    assert!(traces.unwrap().otlp.headers.is_empty());
+    assert!(traces.unwrap().otlp.unwrap().headers.is_empty());
     assert!(!format!("{complaints:?}").contains("s3cret"), "{complaints:?}");
     let (traces, _) = traced(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret")]);
-    let headers = traces.unwrap().otlp.headers;
+    let headers = traces.unwrap().otlp.unwrap().headers;
     assert_eq!(headers[0].1, "Bearer s3cret");
     assert!(!format!("{headers:?}").contains("s3cret"));
 }
@@ -211,4 +215,36 @@ fn webhooks_are_served_for_the_operators_own_account_unless_told_otherwise() {
     );
     let error = run(&["--webhook-cert-validity=5m"], &[]).unwrap_err().to_string();
     assert_eq!(error, "flag --webhook-cert-validity: \"5m\" is not at least 10m");
+}
+
+#[test]
+fn grpc_and_https_and_the_console_are_ways_out() {
+    let otlp = |env: &[(&str, &str)]| {
+        let (traces, complaints) = traced(env);
+        assert!(complaints.is_empty(), "{env:?}: {complaints:?}");
+        traces.unwrap().otlp
+    };
+    let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    for (endpoint, insecure, url) in [
+        ("http://collector:4317", "", "http://collector:4317/"),
+        ("collector:4317", "true", "http://collector:4317/"),
+        ("collector:4317", "", "https://collector:4317/"),
+        ("https://collector:4317/", "true", "https://collector:4317/"),
+    ] {
+        let found = otlp(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), grpc, ("OTEL_EXPORTER_OTLP_INSECURE", insecure)]);
+        let found = found.unwrap();
+        assert_eq!((found.endpoint.to_string().as_str(), found.protocol), (url, Protocol::Grpc), "{endpoint}");
+    }
+    let secure = otlp(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/tls.crt"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/tls.key"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ]);
+    let secure = secure.unwrap();
+    assert!(secure.gzip);
+    assert_eq!(secure.tls.trust, Trust::Authorities(Pem::File("/ca.pem".into())));
+    assert_eq!(secure.tls.identity, Some((Pem::File("/tls.crt".into()), Pem::File("/tls.key".into()))));
+    assert_eq!(otlp(&[("OTEL_TRACES_EXPORTER", "console")]), None);
 }

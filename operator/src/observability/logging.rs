@@ -8,7 +8,7 @@
 //! that is current where the line is written, the rest from the line itself. Only lines of the operator itself are written: what its
 //! libraries say at debug level is theirs.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use opentelemetry::{Context as OtelContext, trace::TraceContextExt};
 use serde_json::{Map, Value, json};
@@ -24,7 +24,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::span::SCOPE_TARGET;
+use super::{levels::LiveLevels, span::SCOPE_TARGET};
 use crate::host::LogWriter;
 
 /// How a line looks.
@@ -37,50 +37,25 @@ pub enum LogFormat {
     Text,
 }
 
-/// From which level on lines are written.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct LogLevel(pub Level);
-
-impl Default for LogLevel {
-    fn default() -> Self {
-        Self(Level::DEBUG)
-    }
-}
-
-impl FromStr for LogLevel {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "debug" => Ok(Self(Level::DEBUG)),
-            "info" => Ok(Self(Level::INFO)),
-            "warn" => Ok(Self(Level::WARN)),
-            "error" => Ok(Self(Level::ERROR)),
-            _ => Err(()),
-        }
-    }
-}
-
 /// Lets through what concerns the log: scope spans, and the operator's own events from the level on.
-pub(crate) struct LogFilter(pub LogLevel);
-
-impl LogFilter {
-    fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        if metadata.is_span() {
-            metadata.target() == SCOPE_TARGET
-        } else {
-            *metadata.level() <= self.0.0 && metadata.target().split("::").next() == Some("multigres_operator")
-        }
-    }
-}
+pub(crate) struct LogFilter(pub LiveLevels);
 
 impl<S> Filter<S> for LogFilter {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        self.wants(metadata)
+        if metadata.is_span() {
+            metadata.target() == SCOPE_TARGET
+        } else {
+            self.0.want(*metadata.level(), metadata.target())
+        }
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.wants(metadata) { Interest::always() } else { Interest::never() }
+        match metadata.target() {
+            SCOPE_TARGET if metadata.is_span() => Interest::always(),
+            // Levels change: each line is asked about anew.
+            target if !metadata.is_span() && target.starts_with("multigres_operator") => Interest::sometimes(),
+            _ => Interest::never(),
+        }
     }
 }
 
@@ -221,12 +196,5 @@ mod tests {
         let text = line(LogFormat::Text, Level::INFO, at, "two\nlines", rest);
         assert!(text.starts_with("2026-02-11T17:50:50.250000Z\tINFO\ttwo\\nlines\t{\"controller\":\"cell\""), "{text}");
         assert_eq!(text.lines().count(), 1);
-    }
-
-    #[test]
-    fn levels_are_read_by_their_names_only() {
-        assert_eq!("warn".parse(), Ok(LogLevel(Level::WARN)));
-        assert_eq!("WARN".parse::<LogLevel>(), Err(()));
-        assert_eq!("".parse::<LogLevel>(), Err(()));
     }
 }

@@ -23,14 +23,17 @@
 //!
 //! Outside a [`Telemetry`]'s scope all of these do nothing, so that reconcilers can be tested bare.
 
+pub mod console;
 pub mod endpoint;
 pub mod events;
 pub mod export;
 pub mod go_format;
 pub mod health;
 pub mod kube_client;
+pub mod levels;
 pub mod logging;
 pub mod metrics;
+pub mod otlp;
 pub mod propagation;
 pub mod registry;
 pub mod sampling;

@@ -19,8 +19,10 @@ use tracing_subscriber::{Layer, Registry, filter::filter_fn, layer::SubscriberEx
 
 use super::{
     Metrics,
-    export::{BatchConfig, Exporter, OtlpHttpConfig},
-    logging::{LogFilter, LogFormat, LogLayer, LogLevel},
+    export::{BatchConfig, Exporter, SpanSink},
+    levels::{LiveLevels, LogLevels},
+    logging::{LogFilter, LogFormat, LogLayer},
+    otlp::{OtlpClient, OtlpConfig, Signal},
     sampling::SamplerConfig,
     span::SPAN_TARGET,
 };
@@ -38,7 +40,7 @@ pub struct TelemetryConfig {
     /// How log lines look.
     pub log_format: LogFormat,
     /// From which level on they are written.
-    pub log_level: LogLevel,
+    pub log_levels: LogLevels,
     /// Tracing; none costs nothing.
     pub traces: Option<TracesConfig>,
 }
@@ -46,8 +48,8 @@ pub struct TelemetryConfig {
 /// Where spans go.
 #[derive(Clone, Debug)]
 pub struct TracesConfig {
-    /// The endpoint.
-    pub otlp: OtlpHttpConfig,
+    /// The endpoint; none: to where log lines go (the console).
+    pub otlp: Option<OtlpConfig>,
     /// Which traces are kept.
     pub sampler: SamplerConfig,
     /// Sizes and times of the queue.
@@ -63,6 +65,7 @@ pub struct Telemetry(Arc<Inner>);
 struct Inner {
     metrics: Metrics,
     dispatch: Dispatch,
+    levels: LiveLevels,
     traces: Option<Traces>,
 }
 
@@ -103,21 +106,25 @@ impl Telemetry {
     pub fn new(config: &TelemetryConfig, host: &Host) -> Self {
         let metrics = Metrics::new(host.resident_memory_bytes.clone());
         let log = LogLayer { format: config.log_format, writer: host.log_writer.clone() };
-        let log = log.with_filter(LogFilter(config.log_level));
+        let levels = LiveLevels::new(config.log_levels.clone());
+        let log = log.with_filter(LogFilter(levels.clone()));
         let Some(traces) = &config.traces else {
             let dispatch = Dispatch::new(Registry::default().with(log));
-            return Self(Arc::new(Inner { metrics, dispatch, traces: None }));
+            return Self(Arc::new(Inner { metrics, dispatch, levels, traces: None }));
         };
         let resource = Resource::builder_empty()
             .with_attributes(traces.resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())))
             .build();
-        let (processor, exporter, export) = Exporter::new(
-            traces.batch,
-            traces.otlp.clone(),
-            &resource,
-            host.connector.clone(),
-            metrics.trace_spans.clone(),
-        );
+        let sink = match &traces.otlp {
+            Some(otlp) => SpanSink::Otlp(OtlpClient::new(
+                Signal::Traces,
+                otlp.clone(),
+                host.connector.clone(),
+                host.files.clone(),
+            )),
+            None => SpanSink::Console(host.log_writer.clone()),
+        };
+        let (processor, exporter, export) = Exporter::new(traces.batch, sink, &resource, metrics.trace_spans.clone());
         // Every value is set: the SDK's own defaults would be read from the process environment.
         let provider = SdkTracerProvider::builder()
             .with_span_processor(processor)
@@ -142,12 +149,22 @@ impl Telemetry {
             .with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.is_span() && metadata.target() == SPAN_TARGET));
         let dispatch = Dispatch::new(Registry::default().with(log).with(spans));
         let export = OwnedTask(tokio::spawn(export.with_subscriber(dispatch.clone())));
-        Self(Arc::new(Inner { metrics, dispatch, traces: Some(Traces { exporter, _export: export, provider }) }))
+        Self(Arc::new(Inner {
+            metrics,
+            dispatch,
+            levels,
+            traces: Some(Traces { exporter, _export: export, provider }),
+        }))
     }
 
     /// The metric families.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// The levels from which on lines are written.
+    pub fn log_levels(&self) -> &LiveLevels {
+        &self.0.levels
     }
 
     /// Whether spans go anywhere.

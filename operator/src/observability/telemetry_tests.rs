@@ -12,22 +12,27 @@ use crate::{
     host::{BoxedIo, Connector},
     observability::{
         Failure, TraceOrigin, current_span_context, etcd_call,
+        otlp::Protocol,
         propagation::TraceParent,
         record_failure, set_attribute,
         span::{ReconcileScope, reconcile_root, succeeded},
         step,
     },
     testing::{Collector, Lines, attributes, hex, host, in_runtime},
+    tls::client::ClientTls,
 };
 
 fn config(batch: BatchConfig) -> TelemetryConfig {
     TelemetryConfig {
         traces: Some(TracesConfig {
-            otlp: OtlpHttpConfig {
+            otlp: Some(OtlpConfig {
+                protocol: Protocol::HttpProtobuf,
                 endpoint: "http://collector:4318/v1/traces".parse().unwrap(),
                 headers: vec![(http::header::AUTHORIZATION, "Bearer x".parse().unwrap())],
                 timeout: Duration::from_secs(1),
-            },
+                gzip: false,
+                tls: ClientTls::default(),
+            }),
             sampler: SamplerConfig::default(),
             batch,
             resource: vec![("service.name".into(), "multigres-operator".into()), ("a".into(), "b".into())],
@@ -251,4 +256,109 @@ fn an_error_that_a_step_lives_with_stays_on_that_step_and_on_no_other() {
     });
     let status = |name: &str| collector.span(name).status.unwrap().code();
     assert_eq!((status("Outer"), status("Inner"), status("Root")), (StatusCode::Error, StatusCode::Ok, StatusCode::Ok));
+}
+
+#[test]
+fn the_console_shows_each_span_as_a_line_with_its_ids() {
+    let (config, lines) = in_runtime(async {
+        let lines = Lines::default();
+        let mut config = config(BatchConfig::default());
+        if let Some(traces) = &mut config.traces {
+            traces.otlp = None;
+        }
+        let telemetry = Telemetry::new(&config, &host(crate::testing::no_network(), &lines).1);
+        let body = reconcile_root(scope(), "CellData.Reconcile", TraceOrigin::Root, async {
+            set_attribute("cr.generation", 1);
+            step("CellData.RegisterCellInTopology", async { Err::<(), _>(Unavailable) }).await
+        });
+        telemetry.scope(body).await.unwrap_err();
+        assert!(telemetry.flush(Duration::from_secs(5)).await);
+        let lines = lines.lock().unwrap().clone();
+        (config, lines)
+    });
+    assert!(config.traces.is_some());
+    let spans: Vec<&Value> = lines.iter().filter(|line| line["msg"] == "span").collect();
+    let [step, root] = spans.as_slice() else { panic!("two spans among {lines:?}") };
+    assert_eq!(
+        (&step["name"], &root["name"]),
+        (&"CellData.RegisterCellInTopology".into(), &"CellData.Reconcile".into())
+    );
+    assert_eq!((&step["parent_span_id"], &step["trace_id"]), (&root["span_id"], &root["trace_id"]));
+    assert_eq!((&step["status"], &step["error"]), (&"error".into(), &"Code: UNAVAILABLE".into()));
+    assert_eq!(step["events"][0]["name"], "exception");
+    assert_eq!(root["attributes"]["cr.generation"], 1);
+    assert!(root.get("parent_span_id").is_none());
+}
+
+/// Answers one unary call of gRPC after another, as the statuses say, and keeps the messages.
+#[derive(Clone, Default)]
+struct GrpcCollector {
+    statuses: std::sync::Arc<std::sync::Mutex<std::collections::VecDeque<&'static str>>>,
+    messages: std::sync::Arc<std::sync::Mutex<Vec<(http::request::Parts, bytes::Bytes)>>>,
+}
+
+impl GrpcCollector {
+    fn connector(&self) -> Connector {
+        let collector = self.clone();
+        Connector::new(move |_: Uri| -> BoxFuture<'static, io::Result<BoxedIo>> {
+            let collector = collector.clone();
+            Box::pin(async move { Ok(collector.open()) })
+        })
+    }
+
+    fn open(self) -> BoxedIo {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let collector = self.clone();
+                async move {
+                    let (parts, body) = request.into_parts();
+                    let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+                    collector.messages.lock().unwrap().push((parts, body));
+                    let status = collector.statuses.lock().unwrap().pop_front().unwrap_or("0");
+                    let trailers = [(http::HeaderName::from_static("grpc-status"), status.parse().unwrap())];
+                    let frames = futures::stream::iter([
+                        Ok::<_, std::convert::Infallible>(hyper::body::Frame::data(bytes::Bytes::from_static(&[0; 5]))),
+                        Ok(hyper::body::Frame::trailers(trailers.into_iter().collect())),
+                    ]);
+                    let mut answer = http::Response::new(http_body_util::StreamBody::new(frames));
+                    answer.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+                    Ok::<_, std::convert::Infallible>(answer)
+                }
+            });
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let io = hyper_util::rt::TokioIo::new(far);
+            let _ = hyper::server::conn::http2::Builder::new(executor).serve_connection(io, service).await;
+        });
+        Box::new(near)
+    }
+}
+
+#[test]
+fn spans_go_by_grpc_and_are_sent_again_when_the_collector_is_not_available() {
+    in_runtime(async {
+        let (collector, lines) = (GrpcCollector::default(), Lines::default());
+        collector.statuses.lock().unwrap().push_back("14");
+        let mut config = config(BatchConfig::default());
+        let otlp = config.traces.as_mut().and_then(|traces| traces.otlp.as_mut()).unwrap();
+        (otlp.protocol, otlp.endpoint, otlp.gzip) = (Protocol::Grpc, "http://collector:4317".parse().unwrap(), true);
+        let telemetry = Telemetry::new(&config, &host(collector.connector(), &lines).1);
+        telemetry.scope(step("Webhook.Default", async { Ok::<_, Unavailable>(()) })).await.unwrap();
+        assert!(telemetry.flush(Duration::from_secs(5)).await);
+        let messages = collector.messages.lock().unwrap();
+        assert_eq!(messages.len(), 2, "UNAVAILABLE is worth another attempt");
+        let (parts, body) = &messages[1];
+        assert_eq!(parts.uri.path(), "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+        assert_eq!(
+            (&parts.headers["te"], &parts.headers["authorization"]),
+            (&"trailers".parse().unwrap(), &"Bearer x".parse().unwrap())
+        );
+        assert_eq!((body[0], parts.headers["grpc-encoding"].to_str().unwrap()), (1, "gzip"));
+        let mut message = Vec::new();
+        io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&body[5..]), &mut message).unwrap();
+        use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+        let request: ExportTraceServiceRequest = prost::Message::decode(message.as_slice()).unwrap();
+        assert_eq!(request.resource_spans[0].scope_spans[0].spans[0].name, "Webhook.Default");
+        assert_eq!(telemetry.metrics().trace_spans.value(&["exported"]), Some(1.0));
+    });
 }

@@ -76,6 +76,8 @@ pub struct Pipeline {
 pub struct Config {
     /// Where each `otlp` receiver that is used listens for OTLP/HTTP.
     pub otlp_http: BTreeMap<String, Endpoint>,
+    /// Where each `otlp` receiver that is used listens for OTLP/gRPC.
+    pub otlp_grpc: BTreeMap<String, Endpoint>,
     /// Processors by name.
     pub processors: BTreeMap<String, Processor>,
     /// Exporters by name.
@@ -208,12 +210,12 @@ impl Config {
         let service = file.service.ok_or_else(|| Error::Invalid("service must have at least one pipeline".into()))?;
         let pipelines = pipelines(&service, &receivers, &processors, &exporters, &extensions)?;
 
-        let mut otlp_http = BTreeMap::new();
+        let (mut otlp_http, mut otlp_grpc) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in &receivers {
             let used = pipelines.iter().any(|pipeline| pipeline.receivers.contains(name));
-            if let Some(endpoint) = otlp_receiver(name, value)?.filter(|_| used) {
-                otlp_http.insert(name.clone(), endpoint);
-            }
+            let (http, grpc) = otlp_receiver(name, value)?;
+            otlp_http.extend(http.filter(|_| used).map(|endpoint| (name.clone(), endpoint)));
+            otlp_grpc.extend(grpc.filter(|_| used).map(|endpoint| (name.clone(), endpoint)));
         }
         let mut health_check = None;
         for (name, value) in extensions {
@@ -225,6 +227,7 @@ impl Config {
         }
         Ok(Config {
             otlp_http,
+            otlp_grpc,
             processors: each(processors, processor)?,
             exporters: each(exporters, exporter)?,
             health_check,
@@ -315,9 +318,10 @@ fn pipelines(
     Ok(pipelines)
 }
 
-fn otlp_receiver(name: &str, value: &Value) -> Result<Option<Endpoint>, Error> {
+/// Where an `otlp` receiver listens: for HTTP, for gRPC.
+fn otlp_receiver(name: &str, value: &Value) -> Result<(Option<Endpoint>, Option<Endpoint>), Error> {
     if !name.starts_with("otlp") {
-        return Ok(None);
+        return Ok((None, None));
     }
     let settings: OtlpReceiver = decode("receivers", name, value.clone())?;
     let protocols = settings.protocols.unwrap_or_default();
@@ -326,13 +330,10 @@ fn otlp_receiver(name: &str, value: &Value) -> Result<Option<Endpoint>, Error> {
             "receivers::{name}: must specify at least one protocol when using the OTLP receiver"
         )));
     }
-    if let Some(endpoint) = protocols.grpc.and_then(|grpc| grpc.endpoint) {
-        endpoint_of(&endpoint)?;
-    }
-    let Some(http) = protocols.http else {
-        return Ok(None);
+    let at = |protocol: Option<EndpointFile>, default: &str| {
+        protocol.map(|file| endpoint_of(file.endpoint.as_deref().unwrap_or(default))).transpose()
     };
-    endpoint_of(http.endpoint.as_deref().unwrap_or("localhost:4318")).map(Some)
+    Ok((at(protocols.http, "localhost:4318")?, at(protocols.grpc, "localhost:4317")?))
 }
 
 fn endpoint_of(text: &str) -> Result<Endpoint, Error> {

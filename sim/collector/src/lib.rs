@@ -3,6 +3,7 @@
 //! - [`config`]: the file, environment expansion, the start-up refusals.
 //! - [`data`]: what flows: OTLP requests of the three signals.
 //! - [`pipeline`]: processors, queues, retries as an engine without input or output; every item is accounted for.
+//! - [`grpc`]: OTLP over gRPC without the network.
 //! - [`metrics`]: the Collector's own `otelcol_*` metrics.
 //! - [`otlp`]: OTLP over HTTP without the network.
 //! - [`server`]: [`run`], the wire around it all.
@@ -26,6 +27,7 @@
 pub mod config;
 pub mod data;
 mod error;
+pub mod grpc;
 pub mod metrics;
 pub mod otlp;
 pub mod pipeline;

@@ -14,8 +14,8 @@ pub fn render(collector: &Collector, type_suffix: bool) -> String {
         let name = format!("otelcol_{family}_{}{suffix}", signal.items_text());
         counters.entry(name).or_default().push((labels, value));
     };
-    for ((receiver, signal), counts) in collector.receivers() {
-        let labels = format!("receiver=\"{receiver}\",transport=\"http\"");
+    for ((receiver, transport, signal), counts) in collector.receivers() {
+        let labels = format!("receiver=\"{receiver}\",transport=\"{transport}\"");
         count("receiver_accepted", *signal, labels.clone(), counts.accepted);
         count("receiver_refused", *signal, labels, counts.refused);
     }

@@ -18,6 +18,8 @@ pub enum Input {
     Received {
         /// Its name.
         receiver: String,
+        /// How the request came: `http` or `grpc`.
+        transport: &'static str,
         /// The request.
         data: Data,
     },
@@ -201,7 +203,7 @@ pub struct Collector {
     simple: BTreeMap<String, Exporter>,
     in_flight: BTreeMap<u64, (String, Item)>,
     attempts: u64,
-    receivers: BTreeMap<(String, Signal), ReceiverCounts>,
+    receivers: BTreeMap<(String, &'static str, Signal), ReceiverCounts>,
     accounting: Accounting,
     held_bytes: usize,
     chance: Chance,
@@ -277,7 +279,7 @@ impl Collector {
     }
 
     /// Receivers by name and signal.
-    pub fn receivers(&self) -> &BTreeMap<(String, Signal), ReceiverCounts> {
+    pub fn receivers(&self) -> &BTreeMap<(String, &'static str, Signal), ReceiverCounts> {
         &self.receivers
     }
 
@@ -286,7 +288,14 @@ impl Collector {
         self.queues.iter().map(|(name, queue)| (name.as_str(), queue.waiting.len(), queue.queue.queue_size))
     }
 
-    fn received(&mut self, now: Timestamp, receiver: &str, data: &Data, effects: &mut Vec<Effect>) {
+    fn received(
+        &mut self,
+        now: Timestamp,
+        receiver: &str,
+        transport: &'static str,
+        data: &Data,
+        effects: &mut Vec<Effect>,
+    ) {
         let (signal, items) = (data.signal(), data.items());
         let matching: Vec<usize> = (0..self.pipelines.len())
             .filter(|&i| {
@@ -299,7 +308,7 @@ impl Collector {
                 answer = Err(message);
             }
         }
-        let counts = self.receivers.entry((receiver.to_owned(), signal)).or_default();
+        let counts = self.receivers.entry((receiver.to_owned(), transport, signal)).or_default();
         if answer.is_ok() {
             counts.accepted += items;
         } else {
@@ -604,7 +613,9 @@ impl Engine for Collector {
     fn step(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
-            Input::Received { receiver, data } => self.received(now, &receiver, &data, &mut effects),
+            Input::Received { receiver, transport, data } => {
+                self.received(now, &receiver, transport, &data, &mut effects);
+            }
             Input::Tick => self.tick(now, &mut effects),
             Input::Exported { attempt, outcome } => self.exported(now, attempt, outcome, &mut effects),
             Input::Shutdown => self.shutdown(now, &mut effects),

@@ -22,7 +22,7 @@ use crate::config::{Endpoint, Exporter, OtlpHttpSettings};
 use crate::data::{Data, Signal};
 use crate::otlp::{self, UNAVAILABLE};
 use crate::pipeline::{Collector, Effect, Input, LogLine, Outcome};
-use crate::{Config, Error, metrics};
+use crate::{Config, Error, grpc, metrics};
 
 /// Where the Collector's own log lines go, one JSON object each.
 pub type LogSink = Arc<dyn Fn(String) + Send + Sync>;
@@ -41,7 +41,7 @@ struct Shared {
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs a Collector until its host is gone or the future is dropped. Endpoints on `localhost` are not listened to (no
-/// other pod could reach them), nor is the gRPC endpoint.
+/// other pod could reach them).
 pub async fn run(host: Host, config: Config, log: impl Fn(String) + Send + Sync + 'static) -> Result<(), Error> {
     let collector = Collector::new(&config, sim_clock::seeded(&format!("collector {}", host.name())));
     let shared = Shared {
@@ -56,6 +56,17 @@ pub async fn run(host: Host, config: Config, log: impl Fn(String) + Send + Sync 
     for (receiver, endpoint) in &shared.config.otlp_http {
         let (own, receiver) = (shared.clone(), receiver.clone());
         serve(&host, endpoint, &mut tasks, move |request| own.receive(&receiver, request))?;
+    }
+    for (receiver, endpoint) in &shared.config.otlp_grpc {
+        if endpoint.is_loopback() {
+            continue;
+        }
+        let listener = listen(&host, endpoint)?;
+        let (own, receiver) = (shared.clone(), receiver.clone());
+        tasks.push(Box::pin(sim_net::http::serve(listener, Limits::default(), move |request| {
+            let response = grpc::answer(own.call(&receiver, &request));
+            async move { response }
+        })));
     }
     if let Some(endpoint) = &shared.config.health_check {
         let own = shared.clone();
@@ -76,6 +87,10 @@ pub async fn run(host: Host, config: Config, log: impl Fn(String) + Send + Sync 
     Ok(())
 }
 
+fn listen(host: &Host, endpoint: &Endpoint) -> Result<sim_net::Listener, Error> {
+    host.listen(endpoint.port).map_err(|error| Error::Listen { port: endpoint.port, message: error.to_string() })
+}
+
 fn serve<H>(host: &Host, endpoint: &Endpoint, tasks: &mut Vec<Task>, handler: H) -> Result<(), Error>
 where
     H: Fn(&Request<Bytes>) -> Response<Bytes> + Clone + Send + Sync + 'static,
@@ -83,9 +98,7 @@ where
     if endpoint.is_loopback() {
         return Ok(());
     }
-    let listener = host
-        .listen(endpoint.port)
-        .map_err(|error| Error::Listen { port: endpoint.port, message: error.to_string() })?;
+    let listener = listen(host, endpoint)?;
     tasks.push(Box::pin(sim_net::http::serve(listener, Limits::default(), move |request| {
         let response = handler(&request);
         async move { response.map(sim_net::http::full) }
@@ -189,13 +202,33 @@ impl Shared {
             Ok(decoded) => decoded,
             Err(response) => return *response,
         };
-        match self.step(Input::Received { receiver: receiver.to_owned(), data }) {
+        match self.step(Input::Received { receiver: receiver.to_owned(), transport: "http", data }) {
             Some(Err(message)) => encoding.error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, &message),
             _ => match signal {
                 Signal::Traces => encoding.response(StatusCode::OK, &ExportTraceServiceResponse::default()),
                 Signal::Metrics => encoding.response(StatusCode::OK, &ExportMetricsServiceResponse::default()),
                 Signal::Logs => encoding.response(StatusCode::OK, &ExportLogsServiceResponse::default()),
             },
+        }
+    }
+
+    /// Takes a call of gRPC in; the message of its answer.
+    fn call(&self, receiver: &str, request: &Request<Bytes>) -> Result<Vec<u8>, grpc::Refusal> {
+        let signal = grpc::signal(request.uri().path())?;
+        if !self.collector().takes(receiver, signal) {
+            let path = request.uri().path().trim_start_matches('/');
+            let service = path.split('/').next().unwrap_or_default();
+            return Err(grpc::Refusal::new(grpc::UNIMPLEMENTED, format!("unknown service {service}")));
+        }
+        let data = match signal {
+            Signal::Traces => Data::Traces(grpc::decode::<ExportTraceServiceRequest>(request)?),
+            Signal::Metrics => Data::Metrics(grpc::decode::<ExportMetricsServiceRequest>(request)?),
+            Signal::Logs => Data::Logs(grpc::decode::<ExportLogsServiceRequest>(request)?),
+        };
+        match self.step(Input::Received { receiver: receiver.to_owned(), transport: "grpc", data }) {
+            Some(Err(message)) => Err(grpc::Refusal::new(UNAVAILABLE, message)),
+            // The three answers are alike: without partial success they are empty.
+            _ => Ok(Vec::new()),
         }
     }
 

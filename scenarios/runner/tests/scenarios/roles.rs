@@ -63,8 +63,7 @@ impl Usage {
         if used.is_empty() {
             return Err("no request was granted by the operator's roles".to_owned());
         }
-        let spare: BTreeSet<Grant> =
-            SPARE.iter().map(|(verb, on, _)| ((*verb).to_owned(), (*on).to_owned())).collect();
+        let spare: BTreeSet<Grant> = SPARE.iter().map(|(verb, on, _)| ((*verb).to_owned(), (*on).to_owned())).collect();
         let unused: BTreeSet<Grant> = named.difference(used).cloned().collect();
         let needless = grouped(unused.difference(&spare));
         let stale = grouped(spare.difference(&unused));

@@ -22,7 +22,7 @@ fn spans(count: usize) -> Input {
     let scoped = ScopeSpans { spans: vec![Span::default(); count], ..ScopeSpans::default() };
     let batch = ResourceSpans { scope_spans: vec![scoped], ..ResourceSpans::default() };
     let data = Data::Traces(ExportTraceServiceRequest { resource_spans: vec![batch] });
-    Input::Received { receiver: "otlp".into(), data }
+    Input::Received { receiver: "otlp".into(), transport: "http", data }
 }
 
 fn exports(effects: &[Effect]) -> Vec<(String, u64)> {
