@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 
 use super::error::Error;
 use super::phase::{self, Finding, Workload};
 use super::tools::{FIELD_MANAGER, Pass, Tools, now, origin};
 use super::{WORKERS, completed};
+use super::{finalizers, pods};
 use crate::api::{Cell, CellStatus};
+use crate::labels::{self, component};
 use crate::observability::{TraceOrigin, set_attribute, step};
-use crate::resources::gateway as build;
+use crate::resources::{cluster_of, gateway as build};
 use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
 
 /// The controller.
@@ -25,6 +27,8 @@ pub struct CellController {
     pub deployments: Store<Deployment>,
     /// What it owns.
     pub services: Store<Service>,
+    /// Pods of the data plane.
+    pub pods: Store<Pod>,
 }
 
 impl Reconciler for CellController {
@@ -51,6 +55,10 @@ impl Reconciler for CellController {
             return Ok(Action::Done);
         };
         if pass.is_deleting() {
+            self.tools.metrics.forget_cell(&request.key.namespace, &request.key.name);
+            if !finalizers::orphans_dependents(&*pass.object) {
+                step("Cell.HandleDeletion", self.tools.delete_all(&mut pass, &self.deployments)).await?;
+            }
             return Ok(Action::Done);
         }
         let cell = pass.object.clone();
@@ -69,11 +77,11 @@ impl Reconciler for CellController {
         let service = step("Cell.ReconcileService", service).await;
         let service =
             service.map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile MultiGateway Service"))?;
-        step("Cell.UpdateStatus", self.update_status(&mut pass, &cell, &deployment, &service))
+        let action = step("Cell.UpdateStatus", self.update_status(&mut pass, &cell, &deployment, &service))
             .await
             .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
         self.tools.synced(&pass, new_generation, "Successfully reconciled Cell");
-        Ok(Action::Done)
+        Ok(action)
     }
 }
 
@@ -84,11 +92,19 @@ impl CellController {
         cell: &Arc<Cell>,
         deployment: &Deployment,
         service: &Service,
-    ) -> Result<(), Error> {
+    ) -> Result<Action, Error> {
         let workload = Workload::from(deployment);
         let replicas = workload.replicas;
         self.tools.metrics.set_cell_gateway_replicas(&pass.namespace(), &cell.name_any(), replicas);
         let verdict = phase::of_workload(workload, "Gateway Deployment is progressing", "Gateway: ");
+        let gateway = [
+            (labels::COMPONENT, component::MULTIGATEWAY),
+            (labels::CLUSTER, cluster_of(cell.as_ref())?),
+            (labels::CELL, cell.spec.name.as_str()),
+        ];
+        let gateways = pods::with_labels(&self.pods, &pass.namespace(), &gateway);
+        let troubles = pods::Troubles::of(&gateways);
+        let verdict = phase::with_trouble(verdict, troubles.text.as_deref());
         let present = cell.status.clone().unwrap_or_default();
         let generation = cell.metadata.generation;
         let available = replicas.ready > 0;
@@ -123,6 +139,6 @@ impl CellController {
         set_attribute("status.ready_replicas", i64::from(replicas.ready));
         self.tools.write_status(&**cell, cell.status.as_ref(), &desired, FIELD_MANAGER).await?;
         self.tools.phase_changed(pass, present.phase, verdict.phase);
-        Ok(())
+        Ok(troubles.action())
     }
 }

@@ -1,20 +1,23 @@
 //! `multigrescluster`: MultigresCluster -> TopoServer, MultiAdmin, Cells, TableGroups.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 
 use super::error::Error;
+use super::finalizers::{self, Outcome};
 use super::phase::{self, Finding, Workload};
+use super::pods;
 use super::templates::Templates;
 use super::tools::{FIELD_MANAGER, Pass, Tools, now, origin};
 use super::{WORKERS, completed};
 use crate::api::cluster::{CellSummary, DatabaseSummary};
 use crate::api::common::{GlobalTopoServerRef, Phase, StatelessSpec};
-use crate::api::{Cell, MultigresCluster, MultigresClusterStatus, TableGroup, TopoServer};
-use crate::labels;
+use crate::api::{Cell, MultigresCluster, MultigresClusterStatus, Shard, TableGroup, TopoServer};
+use crate::labels::{self, component};
 use crate::observability::{TraceOrigin, set_attribute, step};
 use crate::resolver::{self, GlobalTopo, TemplateSource};
 use crate::resources::{children, multiadmin};
@@ -34,19 +37,25 @@ pub struct ClusterController {
     pub cells: Store<Cell>,
     /// What it owns.
     pub table_groups: Store<TableGroup>,
+    /// What its table groups own: it outlives them.
+    pub shards: Store<Shard>,
     /// What it owns.
     pub deployments: Store<Deployment>,
     /// What it owns.
     pub services: Store<Service>,
+    /// Pods of the data plane.
+    pub pods: Store<Pod>,
 }
 
 /// What a reconcile of a cluster brought about, for its status.
 #[derive(Default)]
 struct Children {
     topo_server: Option<TopoServer>,
-    admins: Vec<Workload>,
+    admins: Vec<Phase>,
     cells: Vec<Cell>,
     table_groups: Vec<TableGroup>,
+    /// How long until a phase may change with nothing happening.
+    look_again: Option<Duration>,
 }
 
 impl Reconciler for ClusterController {
@@ -74,20 +83,68 @@ impl Reconciler for ClusterController {
             return Ok(Action::Done);
         };
         if pass.is_deleting() {
-            return Ok(Action::Done);
+            self.tools.metrics.forget_cluster(namespace, name);
+            return step("MultigresCluster.HandleDeletion", self.take_down(&mut pass)).await;
         }
-        let result = self.bring_about(&mut pass).await;
+        let held = self.tools.hold(&mut pass, finalizers::CLUSTER).await;
+        let held = held.map_err(self.tools.warned(&pass, "FinalizerFailed", "Failed to add finalizer"));
+        let result = match held {
+            Ok(Outcome::Outdated) => return Ok(Action::Requeue),
+            Ok(Outcome::Done) => self.bring_about(&mut pass).await,
+            Err(error) => Err(error),
+        };
         if result.is_err() {
             // A cluster that fails early is one that somebody has to see.
             let present = pass.object.status.as_ref().and_then(|status| status.phase);
             self.tools.metrics.set_cluster_phase(namespace, name, present.unwrap_or(Phase::Initializing).as_str());
         }
-        result.map(|()| Action::Done)
+        result
     }
 }
 
 impl ClusterController {
-    async fn bring_about(&self, pass: &mut Pass<MultigresCluster>) -> Result<(), Error> {
+    /// Lets cells and table groups go first: their shards and gateways leave the topology while etcd, which goes with the cluster, still
+    /// answers.
+    async fn take_down(&self, pass: &mut Pass<MultigresCluster>) -> Result<Action, Error> {
+        let cluster = pass.object.clone();
+        if !finalizers::holds(&*cluster, finalizers::CLUSTER) {
+            return Ok(Action::Done);
+        }
+        if !finalizers::orphans_dependents(&*cluster) {
+            self.tools.delete_all(pass, &self.table_groups).await?;
+            self.tools.delete_all(pass, &self.cells).await?;
+            let left = self.parts_left(&cluster);
+            if left > 0 && !finalizers::is_overdue(&*cluster, finalizers::CLUSTER_CLEANUP_MAX) {
+                if pass.changed {
+                    let message = format!("Waiting for {left} cell(s), table group(s) and shard(s) to go");
+                    self.tools.events.normal(&*cluster, "PendingDeletion", message);
+                }
+                return Ok(Action::RequeueAfter(finalizers::CLEANUP_RETRY));
+            }
+            if left > 0 {
+                let message =
+                    format!("{left} cell(s), table group(s) and shard(s) did not go; the cluster goes without them");
+                self.tools.events.warning(&*cluster, "CleanupFailed", message);
+            }
+        }
+        match self.tools.release(pass, finalizers::CLUSTER).await? {
+            Outcome::Done => {
+                self.tools.events.normal(&*cluster, "CleanupComplete", "Cells and shards are gone");
+                Ok(Action::Done)
+            }
+            Outcome::Outdated => Ok(Action::Requeue),
+        }
+    }
+
+    /// Custom resources of the cluster that are still there and have something in the topology, or own what has.
+    fn parts_left(&self, cluster: &MultigresCluster) -> usize {
+        fn of<K: kube::Resource>(store: &Store<K>, cluster: &MultigresCluster) -> usize {
+            store.filtered(|part| has_label_of(part, cluster)).len()
+        }
+        of(&self.cells, cluster) + of(&self.table_groups, cluster) + of(&self.shards, cluster)
+    }
+
+    async fn bring_about(&self, pass: &mut Pass<MultigresCluster>) -> Result<Action, Error> {
         let stored = pass.object.clone();
         let new_generation = !completed(Some((&stored.metadata, stored.status.as_ref())));
         let templates = self.templates.of_namespace(&pass.namespace());
@@ -117,11 +174,16 @@ impl ClusterController {
         )
         .await
         .map_err(|error| self.failed(pass, error, "Failed to reconcile databases"))?;
+        let server = children.topo_server.iter().map(ResourceExt::name_any).collect();
+        self.tools
+            .prune(pass, &self.topo_servers, &server)
+            .await
+            .map_err(|error| self.failed(pass, error, "Failed to reconcile global components"))?;
         step("MultigresCluster.UpdateStatus", self.update_status(pass, &stored, &children))
             .await
             .map_err(|error| self.failed(pass, error, "Failed to update status"))?;
         self.tools.synced(pass, new_generation, "Successfully reconciled MultigresCluster");
-        Ok(())
+        Ok(children.look_again.map_or(Action::Done, Action::RequeueAfter))
     }
 
     /// Says in events why a step failed.
@@ -141,21 +203,32 @@ impl ClusterController {
         children: &mut Children,
     ) -> Result<GlobalTopoServerRef, Error> {
         let GlobalTopo { reference, managed } =
-            component("topo-server", resolver::global_topo(cluster, templates).map_err(Error::from))?;
+            failing("topo-server", resolver::global_topo(cluster, templates).map_err(Error::from))?;
         if let Some(spec) = managed {
             let desired = children::topo_server(cluster, spec);
             let applied = self.tools.apply_traced(pass, &self.topo_servers, desired, "Global TopoServer").await;
-            children.topo_server = Some(component("topo-server", applied)?);
+            children.topo_server = Some(failing("topo-server", applied)?);
         }
         let admin = resolver::multiadmin(cluster, templates).map_err(Error::from);
-        let admin = component("multiadmin", admin)?;
+        let admin = failing("multiadmin", admin)?;
         let applied = self.admin(pass, cluster, &admin, &reference).await;
-        children.admins.push(component("multiadmin", applied)?);
+        let workload = failing("multiadmin", applied)?;
+        self.note_admin(cluster, component::MULTIADMIN, workload, children);
         let web = resolver::multiadmin_web(cluster, templates).map_err(Error::from);
-        let web = component("multiadmin-web", web)?;
+        let web = failing("multiadmin-web", web)?;
         let applied = self.web(pass, cluster, &web).await;
-        children.admins.push(component("multiadmin-web", applied)?);
+        let workload = failing("multiadmin-web", applied)?;
+        self.note_admin(cluster, component::MULTIADMIN_WEB, workload, children);
         Ok(reference)
+    }
+
+    fn note_admin(&self, cluster: &MultigresCluster, component: &str, workload: Workload, children: &mut Children) {
+        let name = cluster.name_any();
+        let labels = [(labels::COMPONENT, component), (labels::CLUSTER, name.as_str())];
+        let pods = pods::with_labels(&self.pods, &cluster.namespace().unwrap_or_default(), &labels);
+        let troubles = pods::Troubles::of(&pods);
+        children.look_again = [children.look_again, troubles.look_again].into_iter().flatten().min();
+        children.admins.push(if troubles.text.is_some() { Phase::Degraded } else { workload.phase() });
     }
 
     async fn admin(
@@ -280,18 +353,16 @@ impl ClusterController {
 impl Children {
     /// The phase of everything that the cluster consists of.
     fn phases(&self) -> Vec<Phase> {
-        let topo =
-            self.topo_server.iter().map(|child| phase::of_child(child.metadata.generation, child.status.as_ref()));
-        let cells = self.cells.iter().map(|child| phase::of_child(child.metadata.generation, child.status.as_ref()));
-        let groups =
-            self.table_groups.iter().map(|child| phase::of_child(child.metadata.generation, child.status.as_ref()));
-        let admins = self.admins.iter().map(|workload| workload.phase());
+        let topo = self.topo_server.iter().map(|child| phase::of_child(&child.metadata, child.status.as_ref()));
+        let cells = self.cells.iter().map(|child| phase::of_child(&child.metadata, child.status.as_ref()));
+        let groups = self.table_groups.iter().map(|child| phase::of_child(&child.metadata, child.status.as_ref()));
+        let admins = self.admins.iter().copied();
         topo.chain(admins).chain(cells).chain(groups).collect()
     }
 }
 
 /// Names the component on the current span when it failed.
-fn component<T>(name: &'static str, result: Result<T, Error>) -> Result<T, Error> {
+fn failing<T>(name: &'static str, result: Result<T, Error>) -> Result<T, Error> {
     if result.is_err() {
         set_attribute("error.component", name);
     }
@@ -299,9 +370,11 @@ fn component<T>(name: &'static str, result: Result<T, Error>) -> Result<T, Error
 }
 
 fn belongs_to<K: kube::Resource>(child: &K, cluster: &MultigresCluster) -> bool {
-    child.namespace() == cluster.namespace()
-        && child.meta().deletion_timestamp.is_none()
-        && child.labels().get(labels::CLUSTER) == cluster.metadata.name.as_ref()
+    child.meta().deletion_timestamp.is_none() && has_label_of(child, cluster)
+}
+
+fn has_label_of<K: kube::Resource>(part: &K, cluster: &MultigresCluster) -> bool {
+    part.namespace() == cluster.namespace() && part.labels().get(labels::CLUSTER) == cluster.metadata.name.as_ref()
 }
 
 /// Whether a cell says, about its present specification, that its gateway answers.

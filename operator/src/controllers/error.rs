@@ -11,7 +11,7 @@ pub enum Error {
     /// The API server refused, or could not be reached.
     #[error("{verb} {kind} {name}: {source}")]
     Kube {
-        /// What was being done: `apply`, `delete`, `update status of`.
+        /// What was being done: `apply`, `delete`, `update status of`, `update finalizers of`.
         verb: &'static str,
         /// The kind of the object.
         kind: String,

@@ -1,7 +1,8 @@
 //! The seven controllers, one file each.
 //!
 //! A reconciler reads like the span tree that it makes: one function a span, in the order of the tree. What they share is in
-//! [`tools`] (server-side apply, status, events, traces), [`phase`] (what is seen becomes what is reported) and [`registrar`] (etcd).
+//! [`tools`] (server-side apply, status, events, traces), [`phase`] and [`pods`] (what is seen becomes what is reported), [`finalizers`]
+//! (deletion) and [`registrar`] (etcd).
 //!
 //! | controller | from | to |
 //! |---|---|---|
@@ -17,7 +18,9 @@ pub mod cell;
 pub mod cell_data;
 pub mod cluster;
 pub mod error;
+pub mod finalizers;
 pub mod phase;
+pub mod pods;
 pub mod recent;
 pub mod registrar;
 pub mod shard;
@@ -30,7 +33,7 @@ pub mod topo_server;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
@@ -64,6 +67,7 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
     manager.select::<Service>(&ours);
     manager.select::<ConfigMap>(&ours);
     manager.select::<PersistentVolumeClaim>(&ours);
+    manager.select::<Pod>(&ours);
     let clusters: Store<MultigresCluster> = manager.store();
     let cells: Store<Cell> = manager.store();
     let groups: Store<TableGroup> = manager.store();
@@ -72,6 +76,7 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
     let deployments: Store<Deployment> = manager.store();
     let stateful_sets: Store<StatefulSet> = manager.store();
     let services: Store<Service> = manager.store();
+    let pods: Store<Pod> = manager.store();
 
     let controller = cluster::ClusterController {
         tools: tools("multigrescluster-controller"),
@@ -80,8 +85,10 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         topo_servers: servers.clone(),
         cells: cells.clone(),
         table_groups: groups.clone(),
+        shards: shards.clone(),
         deployments: deployments.clone(),
         services: services.clone(),
+        pods: pods.clone(),
     };
     manager
         .controller::<MultigresCluster, _>(controller)
@@ -90,6 +97,7 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         .owns::<TableGroup>()
         .owns::<TopoServer>()
         .owns::<Deployment>()
+        .watches::<Pod>(pods::cluster_of)
         .watches::<CoreTemplate>(all_in_its_namespace(clusters.clone()))
         .watches::<CellTemplate>(all_in_its_namespace(clusters.clone()))
         .watches::<ShardTemplate>(all_in_its_namespace(clusters))
@@ -104,12 +112,14 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         cells: cells.clone(),
         deployments: deployments.clone(),
         services: services.clone(),
+        pods: pods.clone(),
     };
     manager
         .controller::<Cell, _>(controller)
         .on_primary(Trigger::GenerationChanged)
         .owns::<Deployment>()
         .owns::<Service>()
+        .watches::<Pod>(pods::cell_of)
         .register();
 
     let controller = shard::ShardController {
@@ -120,6 +130,7 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         services: services.clone(),
         config_maps: manager.store(),
         claims: manager.store(),
+        pods: pods.clone(),
     };
     manager
         .controller::<Shard, _>(controller)
@@ -128,29 +139,42 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         .owns::<StatefulSet>()
         .owns::<Service>()
         .owns::<ConfigMap>()
-        .owns::<PersistentVolumeClaim>()
+        .watches::<PersistentVolumeClaim>(of_the_shard_that_its_labels_name)
+        .watches::<Pod>(pods::shard_of)
         .register();
 
-    let controller =
-        topo_server::TopoServerController { tools: tools("toposerver-controller"), servers, stateful_sets, services };
+    let controller = topo_server::TopoServerController {
+        tools: tools("toposerver-controller"),
+        servers: servers.clone(),
+        stateful_sets,
+        services,
+        pods: pods.clone(),
+    };
     manager
         .controller::<TopoServer, _>(controller)
         .on_primary(Trigger::GenerationChanged)
         .owns::<StatefulSet>()
         .owns::<Service>()
+        .watches::<Pod>(pods::topo_server_of)
         .register();
 
-    let registrar = Registrar { tools: tools("cell-datahandler"), connector: parts.connector.clone() };
+    let registrar = Registrar {
+        tools: tools("cell-datahandler"),
+        connector: parts.connector.clone(),
+        topo_servers: servers.clone(),
+    };
     manager
-        .controller::<Cell, _>(cell_data::CellDataController { registrar, cells: cells.clone() })
+        .controller::<Cell, _>(cell_data::CellDataController { registrar, cells: cells.clone(), pods: pods.clone() })
         .on_primary(Trigger::Any)
         .watches::<TopoServer>(move |change| of_the_cluster_that_became_reachable(change, &cells))
         .register();
 
-    let registrar = Registrar { tools: tools("shard-datahandler"), connector: parts.connector.clone() };
+    let registrar =
+        Registrar { tools: tools("shard-datahandler"), connector: parts.connector.clone(), topo_servers: servers };
     manager
-        .controller::<Shard, _>(shard_data::ShardDataController { registrar, shards: shards.clone() })
+        .controller::<Shard, _>(shard_data::ShardDataController { registrar, shards: shards.clone(), pods })
         .on_primary(Trigger::Any)
+        .watches::<Pod>(pods::shard_of)
         .watches::<TopoServer>(move |change| of_the_cluster_that_became_reachable(change, &shards))
         .register();
 }
@@ -161,6 +185,12 @@ fn completed<S: Reported>(object: Option<(&ObjectMeta, Option<&S>)>) -> bool {
         let observed = status.and_then(Reported::observed_generation);
         observed.is_some() && observed == meta.generation
     })
+}
+
+/// Claims that are to outlive their shard are not owned by it.
+fn of_the_shard_that_its_labels_name(change: &Change<PersistentVolumeClaim>) -> Vec<ObjectKey> {
+    let name = change.object().and_then(|claim| pods::shard_name(claim.as_ref()));
+    name.map(|name| ObjectKey::new(change.key.namespace.clone(), name)).into_iter().collect()
 }
 
 /// A template may be used by any cluster of its namespace.

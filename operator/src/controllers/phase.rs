@@ -1,7 +1,7 @@
 //! Phases and conditions: functions from what is seen to what is reported.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::common::{Phase, Reported};
@@ -29,14 +29,18 @@ pub struct Workload {
     pub replicas: Replicas,
     /// Pods that exist.
     pub existing: i32,
+    /// Pods that are made by the present specification.
+    pub updated: i32,
     /// Whether the status speaks about the present specification.
     pub observed: bool,
 }
 
 impl Workload {
-    /// Whether everything is there as the specification asks.
+    /// Whether everything is there as the specification asks, and nothing else: while pods of an older one stand in for those to come,
+    /// it is not.
     pub fn is_ready(self) -> bool {
-        self.observed && self.replicas.ready == self.replicas.desired
+        let desired = self.replicas.desired;
+        self.observed && [self.replicas.ready, self.updated, self.existing].iter().all(|count| *count == desired)
     }
 
     /// The phase of this workload alone.
@@ -60,6 +64,7 @@ impl From<&Deployment> for Workload {
                 ready: status.ready_replicas.unwrap_or_default(),
             },
             existing: status.replicas.unwrap_or_default(),
+            updated: status.updated_replicas.unwrap_or_default(),
             observed: status.observed_generation.is_some()
                 && status.observed_generation >= deployment.metadata.generation,
         }
@@ -75,6 +80,7 @@ impl From<&StatefulSet> for Workload {
                 ready: status.ready_replicas.unwrap_or_default(),
             },
             existing: status.replicas,
+            updated: status.updated_replicas.unwrap_or_default(),
             observed: status.observed_generation.is_some() && status.observed_generation >= set.metadata.generation,
         }
     }
@@ -88,6 +94,7 @@ pub fn of_workload(workload: Workload, progressing: &str, prefix: &str) -> Verdi
     }
     match workload.phase() {
         Phase::Healthy => Verdict::new(Phase::Healthy, "Ready"),
+        phase if ready == desired => Verdict::new(phase, progressing),
         phase => Verdict::new(phase, format!("{prefix}{ready}/{desired} replicas ready")),
     }
 }
@@ -104,17 +111,27 @@ pub fn of_shard(pools: &[Workload], orchs: &[Workload]) -> Verdict {
     Verdict::new(phase, format!("PoolsReady: {pools_ready}, OrchReady: {orch_ready}"))
 }
 
+/// The verdict about an object some of whose pods are in trouble that does not end by itself.
+pub fn with_trouble(verdict: Verdict, trouble: Option<&str>) -> Verdict {
+    match trouble {
+        Some(trouble) => Verdict::new(Phase::Degraded, trouble),
+        None => verdict,
+    }
+}
+
 /// Whether the pools of a shard have pods, and all that they shall have.
 pub fn pools_ready(pools: &[Workload]) -> bool {
     let desired: i32 = pools.iter().map(|pool| pool.replicas.desired).sum();
     desired > 0 && pools.iter().all(|pool| pool.is_ready())
 }
 
-/// What a child custom resource reports, seen from its parent: not yet seen counts as `Initializing`, an old report as `Progressing`.
-pub fn of_child(generation: Option<i64>, status: Option<&impl Reported>) -> Phase {
+/// What a child custom resource reports, seen from its parent: not yet seen counts as `Initializing`, an old report as `Progressing`,
+/// and so does one that has to go before it can come again.
+pub fn of_child(meta: &ObjectMeta, status: Option<&impl Reported>) -> Phase {
     let Some(status) = status else { return Phase::Initializing };
     let Some(phase) = status.phase() else { return Phase::Initializing };
-    if status.observed_generation() == generation { phase } else { Phase::Progressing }
+    let present = status.observed_generation() == meta.generation && meta.deletion_timestamp.is_none();
+    if present { phase } else { Phase::Progressing }
 }
 
 /// The verdict about a table group whose desired shards have these phases.
@@ -196,7 +213,7 @@ mod tests {
     use Phase::{Degraded, Healthy, Initializing, Progressing};
 
     fn workload(desired: i32, existing: i32, ready: i32) -> Workload {
-        Workload { replicas: Replicas { desired, ready }, existing, observed: true }
+        Workload { replicas: Replicas { desired, ready }, existing, updated: existing, observed: true }
     }
 
     #[test]
@@ -206,6 +223,21 @@ mod tests {
         assert_eq!(workload(3, 3, 3).phase(), Healthy);
         assert_eq!(workload(0, 0, 0).phase(), Healthy);
         assert_eq!(Workload { observed: false, ..workload(3, 3, 3) }.phase(), Progressing);
+    }
+
+    #[test]
+    fn a_workload_whose_old_pods_stand_in_is_on_its_way() {
+        for rolling in [Workload { updated: 1, ..workload(3, 3, 3) }, Workload { updated: 3, ..workload(3, 4, 3) }] {
+            let verdict = of_workload(rolling, "Gateway Deployment is progressing", "Gateway: ");
+            assert_eq!(verdict, Verdict::new(Progressing, "Gateway Deployment is progressing"));
+        }
+    }
+
+    #[test]
+    fn trouble_outranks_everything() {
+        let healthy = Verdict::new(Healthy, "Ready");
+        assert_eq!(with_trouble(healthy.clone(), None), healthy);
+        assert_eq!(with_trouble(healthy, Some("pod p")), Verdict::new(Degraded, "pod p"));
     }
 
     #[test]
@@ -236,9 +268,12 @@ mod tests {
     #[test]
     fn a_child_that_reports_about_an_old_generation_is_progressing() {
         let status = CellStatus { observed_generation: Some(1), phase: Some(Healthy), ..CellStatus::default() };
-        assert_eq!(of_child(Some(1), Some(&status)), Healthy);
-        assert_eq!(of_child(Some(2), Some(&status)), Progressing);
-        assert_eq!(of_child(Some(1), None::<&CellStatus>), Initializing);
+        let meta = |generation| ObjectMeta { generation: Some(generation), ..ObjectMeta::default() };
+        assert_eq!(of_child(&meta(1), Some(&status)), Healthy);
+        assert_eq!(of_child(&meta(2), Some(&status)), Progressing);
+        assert_eq!(of_child(&meta(1), None::<&CellStatus>), Initializing);
+        let going = ObjectMeta { deletion_timestamp: Some(Time(Timestamp::UNIX_EPOCH)), ..meta(1) };
+        assert_eq!(of_child(&going, Some(&status)), Progressing);
     }
 
     #[test]

@@ -68,11 +68,6 @@ impl Recent {
         self.entries().applied.get(&id::<K>(key)) == Some(&digest)
     }
 
-    /// Forgets what was applied to an object that was deleted.
-    pub fn unapplied<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey) {
-        self.entries().applied.remove(&id::<K>(key));
-    }
-
     /// Remembers what the API server answered to a write.
     pub fn remember<K: Resource<DynamicType = ()> + Send + Sync + 'static>(&self, object: K) {
         let mut entries = self.entries();

@@ -1,17 +1,23 @@
-//! What the two registrars share: from the outcome of a registration to events, the `Registered` condition and what happens next.
+//! What the two registrars share: from the outcome of a registration, or of taking it back, to events, the `Registered` condition and what
+//! happens next.
 
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 use serde_json::json;
 
 use super::error::Error;
+use super::finalizers::{self, Outcome};
 use super::phase::{self, Finding};
 use super::tools::{Pass, TOPOLOGY_FIELD_MANAGER, Tools, Written, now};
+use crate::api::TopoServer;
+use crate::api::common::GlobalTopoServerRef;
 use crate::host::Connector;
 use crate::observability::record_failure;
-use crate::runtime::Action;
-use crate::topology::Registration;
+use crate::runtime::{Action, ObjectKey, Store};
+use crate::topology::{Registration, TopologyError};
+use crate::{labels, names, resolver};
 
 /// The condition that a registrar writes.
 pub const REGISTERED: &str = "Registered";
@@ -29,8 +35,12 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// Reason of the event when it was registered.
     pub registered_reason: &'static str,
+    /// Reason of the event when it was taken out.
+    pub unregistered_reason: &'static str,
     /// Message of the event when everything is as it should be.
     pub synced_message: &'static str,
+    /// What holds the object until it is taken out.
+    pub finalizer: &'static str,
 }
 
 /// Registers things and says so.
@@ -40,9 +50,68 @@ pub struct Registrar {
     pub tools: Tools,
     /// How etcd is reached.
     pub connector: Connector,
+    /// The topology servers that the operator runs.
+    pub topo_servers: Store<TopoServer>,
 }
 
 impl Registrar {
+    /// Holds the object before anything of it is registered.
+    pub async fn hold<K: Written>(&self, pass: &mut Pass<K>, finalizer: &str) -> Result<Outcome, Error> {
+        let held = self.tools.hold(pass, finalizer).await;
+        held.map_err(self.tools.warned(pass, "FinalizerFailed", "Failed to add finalizer"))
+    }
+
+    /// Draws the conclusions from the outcome of taking something out of the topology: the object may go, or it is tried again, but
+    /// not for ever.
+    pub async fn conclude_cleanup<K: Written>(
+        &self,
+        pass: &mut Pass<K>,
+        subject: Subject<'_>,
+        server: &GlobalTopoServerRef,
+        outcome: Result<bool, Error>,
+    ) -> Result<Action, Error> {
+        let Subject { noun, name, .. } = subject;
+        let events = &self.tools.events;
+        match outcome {
+            Ok(removed) => {
+                if removed {
+                    let message = format!("Removed {noun} '{name}' from topology");
+                    events.normal(&*pass.object, subject.unregistered_reason, message);
+                }
+            }
+            Err(error) => {
+                let sentence = format!("Failed to remove {noun} from topology: {error}");
+                events.warning(&*pass.object, "UnregistrationFailed", sentence);
+                let sentence = format!("Failed to clean up {noun} from topology: {error}");
+                let hopeless = finalizers::is_overdue(&*pass.object, finalizers::CLEANUP_MAX)
+                    || matches!(&error, Error::Topology(TopologyError::UnknownImplementation(_)))
+                    || self.is_going(&*pass.object, server);
+                if !hopeless {
+                    events.warning(&*pass.object, "CleanupFailed", sentence);
+                    return Err(error);
+                }
+                record_failure(&error);
+                tracing::warn!(error = %error, "the topology is given up: what it knows of the {noun} stays there");
+                events.warning(&*pass.object, "CleanupFailed", format!("{sentence}; given up, its records stay"));
+            }
+        }
+        match self.tools.release(pass, subject.finalizer).await? {
+            Outcome::Done => Ok(Action::Done),
+            Outcome::Outdated => Ok(Action::Requeue),
+        }
+    }
+
+    /// Whether the topology server is one that the operator runs, and goes or is gone: it will not answer any more.
+    fn is_going<K: Written>(&self, object: &K, server: &GlobalTopoServerRef) -> bool {
+        let Some(cluster) = object.labels().get(labels::CLUSTER) else { return false };
+        let namespace = object.namespace().unwrap_or_default();
+        if server.address != resolver::managed_topo_address(cluster, &namespace) {
+            return false;
+        }
+        let present = self.topo_servers.get(&ObjectKey::new(namespace, names::global_topo(cluster)));
+        present.is_none_or(|server| server.metadata.deletion_timestamp.is_some())
+    }
+
     /// Draws the conclusions from the outcome of a registration.
     pub async fn conclude<K: Written>(
         &self,

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
 use kube::ResourceExt;
 
 use super::error::Error;
 use super::phase::{self, Finding, Workload};
 use super::tools::{FIELD_MANAGER, Pass, Tools, now, origin};
 use super::{WORKERS, completed};
+use super::{finalizers, pods};
 use crate::api::{Shard, ShardStatus};
+use crate::labels;
 use crate::observability::metrics::Replicas;
 use crate::observability::{TraceOrigin, set_attribute, step};
 use crate::resources::{orch, pg_hba, pool};
@@ -31,8 +33,10 @@ pub struct ShardController {
     pub services: Store<Service>,
     /// What it owns.
     pub config_maps: Store<ConfigMap>,
-    /// What it owns.
+    /// Claims for backups; it owns those that go with it.
     pub claims: Store<PersistentVolumeClaim>,
+    /// Pods of the data plane.
+    pub pods: Store<Pod>,
 }
 
 impl Reconciler for ShardController {
@@ -59,6 +63,10 @@ impl Reconciler for ShardController {
             return Ok(Action::Done);
         };
         if pass.is_deleting() {
+            self.tools.metrics.forget_shard(&request.key.namespace, &request.key.name);
+            if !finalizers::orphans_dependents(&*pass.object) {
+                step("Shard.HandleDeletion", self.stop_pods(&mut pass)).await?;
+            }
             return Ok(Action::Done);
         }
         let shard = pass.object.clone();
@@ -71,22 +79,29 @@ impl Reconciler for ShardController {
         pg_hba.map_err(self.tools.warned(&pass, "ConfigError", "Failed to generate pg_hba"))?;
         let orchs = step("Shard.ReconcileMultiOrch", self.orchs(&mut pass, &shard)).await?;
         let pools = step("Shard.ReconcilePools", self.pools(&mut pass, &shard)).await?;
-        step("Shard.UpdateStatus", self.update_status(&mut pass, &shard, &orchs, &pools))
+        let action = step("Shard.UpdateStatus", self.update_status(&mut pass, &shard, &orchs, &pools))
             .await
             .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
         self.tools.synced(&pass, new_generation, "Successfully reconciled Shard");
-        Ok(Action::Done)
+        Ok(action)
     }
 }
 
 impl ShardController {
+    /// Ends all pods, so that they leave the topology before the shard does.
+    async fn stop_pods(&self, pass: &mut Pass<Shard>) -> Result<(), Error> {
+        self.tools.delete_all(pass, &self.deployments).await?;
+        self.tools.delete_all(pass, &self.stateful_sets).await
+    }
+
     async fn orchs(&self, pass: &mut Pass<Shard>, shard: &Arc<Shard>) -> Result<Vec<Workload>, Error> {
         let cells = orch::cells(shard).map_err(Error::from);
         let cells = cells.map_err(self.tools.warned(pass, "ConfigError", "Failed to determine MultiOrch cells"))?;
-        let mut workloads = Vec::new();
+        let (mut workloads, mut wanted) = (Vec::new(), BTreeSet::new());
         for cell in cells {
             let deployment = async {
                 let desired = orch::orch_deployment(shard, &cell, &self.tools.operator_env)?;
+                wanted.insert(desired.name_any());
                 self.tools.apply(pass, &self.deployments, &desired, Some("Deployment")).await
             };
             let deployment = deployment.await;
@@ -101,6 +116,8 @@ impl ShardController {
             let what = format!("Failed to supply MultiOrch Service for cell {cell}");
             service.map_err(self.tools.warned(pass, "FailedApply", &what))?;
         }
+        let pruned = self.tools.prune(pass, &self.deployments, &wanted).await;
+        pruned.map_err(self.tools.warned(pass, "CleanUpError", "Failed to delete orphaned MultiOrch Deployments"))?;
         Ok(workloads)
     }
 
@@ -119,7 +136,31 @@ impl ShardController {
             let workload = workload.map_err(self.tools.warned(pass, "FailedApply", &what))?;
             pools.entry(one.pool.to_owned()).or_default().push(workload);
         }
+        let pruned = self.prune(pass, shard).await;
+        pruned.map_err(self.tools.warned(pass, "CleanUpError", "Failed to delete what no pool needs"))?;
         Ok(pools)
+    }
+
+    /// Deletes what belongs to cells and pools that the shard no longer has: pods, their names, and the claims that go with them.
+    async fn prune(&self, pass: &mut Pass<Shard>, shard: &Arc<Shard>) -> Result<(), Error> {
+        let (mut sets, mut services, mut claims) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for one in pool::all(shard)? {
+            sets.insert(one.name()?);
+            services.insert(one.headless()?.name_any());
+            claims.insert(one.backup_claim()?.name_any());
+        }
+        for cell in orch::cells(shard)? {
+            services.insert(orch::orch_service(shard, &cell)?.name_any());
+        }
+        for set in self.tools.prune(pass, &self.stateful_sets, &sets).await? {
+            let pool = set.labels().get(labels::POOL).filter(|pool| !shard.spec.pools.contains_key(*pool));
+            if let Some(pool) = pool {
+                self.tools.metrics.forget_shard_pool(&pass.namespace(), &shard.name_any(), pool);
+            }
+        }
+        self.tools.prune(pass, &self.services, &services).await?;
+        self.tools.prune(pass, &self.claims, &claims).await?;
+        Ok(())
     }
 
     async fn pool(&self, pass: &mut Pass<Shard>, one: pool::PoolInCell<'_>) -> Result<Workload, Error> {
@@ -137,10 +178,12 @@ impl ShardController {
         shard: &Arc<Shard>,
         orchs: &[Workload],
         pools: &BTreeMap<String, Vec<Workload>>,
-    ) -> Result<(), Error> {
+    ) -> Result<Action, Error> {
         self.export(shard, &pass.namespace(), pools);
         let workloads: Vec<Workload> = pools.values().flatten().copied().collect();
         let verdict = phase::of_shard(&workloads, orchs);
+        let troubles = pods::Troubles::of(&self.pods_of(shard));
+        let verdict = phase::with_trouble(verdict, troubles.text.as_deref());
         let present = shard.status.clone().unwrap_or_default();
         let total = total(&workloads);
         let pools_ready = phase::pools_ready(&workloads);
@@ -165,7 +208,13 @@ impl ShardController {
         set_attribute("status.ready_replicas", i64::from(total.ready));
         self.tools.write_status(&**shard, shard.status.as_ref(), &desired, FIELD_MANAGER).await?;
         self.tools.phase_changed(pass, present.phase, verdict.phase);
-        Ok(())
+        Ok(troubles.action())
+    }
+
+    fn pods_of(&self, shard: &Arc<Shard>) -> Vec<Arc<Pod>> {
+        let (namespace, name) = (shard.namespace(), shard.name_any());
+        self.pods
+            .filtered(|pod| pod.namespace() == namespace && pods::shard_name(pod).as_deref() == Some(name.as_str()))
     }
 
     fn export(&self, shard: &Shard, namespace: &str, pools: &BTreeMap<String, Vec<Workload>>) {

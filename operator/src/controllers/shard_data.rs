@@ -1,17 +1,22 @@
-//! `shard-datahandler`: Shard -> its database's record in the topology.
+//! `shard-datahandler`: Shard -> its database's record in the topology, and the records that its components leave behind.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::error::Error;
+use super::finalizers::{self, CLEANUP_RETRY, Outcome};
+use super::pods;
 use super::registrar::{Registrar, Subject, registered_generation};
 use super::tools::{Pass, origin};
 use crate::api::Shard;
 use crate::labels;
 use crate::observability::{TraceOrigin, step};
+use crate::resources::pool;
 use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
-use crate::topology::Topology;
+use crate::topology::{Component, ComponentKind, Registration, Topology};
 
 /// The controller.
 pub struct ShardDataController {
@@ -19,6 +24,8 @@ pub struct ShardDataController {
     pub registrar: Registrar,
     /// Its objects.
     pub shards: Store<Shard>,
+    /// Pods of the data plane.
+    pub pods: Store<Pod>,
 }
 
 impl Reconciler for ShardDataController {
@@ -47,40 +54,135 @@ impl Reconciler for ShardDataController {
         let Some(mut pass) = Pass::begin(&self.registrar.tools, &self.shards, &request.key) else {
             return Ok(Action::Done);
         };
-        let shard = pass.object.clone();
         if pass.is_deleting() {
-            return Ok(Action::Done);
+            return self.handle_deletion(&mut pass).await;
         }
-        let cells = self.cells_of_database(&shard);
-        let outcome = step("ShardData.RegisterDatabaseInTopology", async {
-            let topology = Topology::new(self.registrar.connector.clone(), &shard.spec.global_topo_server)?;
-            Ok::<_, Error>(topology.register_database(&shard.spec.database_name, &cells).await?)
-        })
-        .await;
-        let subject = Subject {
-            noun: "database",
-            name: &shard.spec.database_name,
-            registered_reason: "DatabaseRegistered",
-            synced_message: "Successfully reconciled database topology",
-        };
+        if self.registrar.hold(&mut pass, finalizers::SHARD).await? == Outcome::Outdated {
+            return Ok(Action::Requeue);
+        }
+        let shard = pass.object.clone();
+        let outcome = step("ShardData.RegisterDatabaseInTopology", self.register(&shard)).await;
+        let outcome = outcome.map(|(registration, pruned)| {
+            if pruned > 0 {
+                pass.changed = true;
+                let message = format!("Removed {pruned} pooler(s) and orchestrator(s) that are gone from topology");
+                self.registrar.tools.events.normal(&*shard, "PoolersPruned", message);
+            }
+            registration
+        });
         let conditions = shard.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
-        self.registrar.conclude(&mut pass, &conditions, subject, outcome).await
+        self.registrar.conclude(&mut pass, &conditions, subject(&shard), outcome).await
+    }
+}
+
+fn subject(shard: &Shard) -> Subject<'_> {
+    Subject {
+        noun: "database",
+        name: &shard.spec.database_name,
+        registered_reason: "DatabaseRegistered",
+        unregistered_reason: "DatabaseUnregistered",
+        synced_message: "Successfully reconciled database topology",
+        finalizer: finalizers::SHARD,
     }
 }
 
 impl ShardDataController {
-    /// Cells of all shards of the database, sorted: they share one record, and none may take another's cells out of it.
-    fn cells_of_database(&self, shard: &Shard) -> Vec<String> {
-        let siblings = self.shards.filtered(|other| {
+    fn topology(&self, shard: &Shard) -> Result<Topology, Error> {
+        Ok(Topology::new(self.registrar.connector.clone(), &shard.spec.global_topo_server)?)
+    }
+
+    /// The database's record, and the records of components that the specification has no place for any more and whose pods are gone.
+    /// Poolers never take themselves out.
+    async fn register(&self, shard: &Arc<Shard>) -> Result<(Registration, usize), Error> {
+        let topology = self.topology(shard)?;
+        let cells = cells_of(&self.live_shards_of_database(shard));
+        let registration = topology.register_database(&shard.spec.database_name, &cells).await?;
+        let parts = pool::parts(shard)?;
+        let mut pruned = 0;
+        if may_have_lost(shard) {
+            let gone = |component: &Component| !self.has_pod(shard, &component.pod);
+            let surplus = |component: &Component| {
+                shard.spec.pools.iter().any(|(name, spec)| {
+                    let place = component.ordinal_in(&parts.pool(name, &component.cell));
+                    let places = if spec.cells.contains(&component.cell) { pool::replicas(spec) } else { 0 };
+                    place.is_some_and(|place| place >= places)
+                })
+            };
+            let surplus = |component: &Component| surplus(component) && gone(component);
+            pruned += topology.remove_components(ComponentKind::Pooler, surplus).await?;
+            let cells = crate::resources::orch::cells(shard)?;
+            let surplus = |component: &Component| {
+                component.is_of(&parts.orch(&component.cell)) && !cells.contains(&component.cell) && gone(component)
+            };
+            pruned += topology.remove_components(ComponentKind::Orch, surplus).await?;
+        }
+        Ok((registration, pruned))
+    }
+
+    fn has_pod(&self, shard: &Shard, pod: &str) -> bool {
+        self.pods.get(&ObjectKey::new(shard.namespace().unwrap_or_default(), pod)).is_some()
+    }
+
+    /// Takes the shard out of the topology once its pods have ended.
+    async fn handle_deletion(&self, pass: &mut Pass<Shard>) -> Result<Action, Error> {
+        let shard = pass.object.clone();
+        if !finalizers::holds(&*shard, finalizers::SHARD) {
+            return Ok(Action::Done);
+        }
+        if self.has_pods(&shard) && !finalizers::is_overdue(&*shard, finalizers::CLEANUP_MAX) {
+            return Ok(Action::RequeueAfter(CLEANUP_RETRY));
+        }
+        let outcome = step("ShardData.HandleDeletion", self.unregister(&shard)).await;
+        self.registrar.conclude_cleanup(pass, subject(&shard), &shard.spec.global_topo_server, outcome).await
+    }
+
+    fn has_pods(&self, shard: &Arc<Shard>) -> bool {
+        let (namespace, name) = (shard.namespace(), shard.name_any());
+        let ours = |pod: &Pod| pod.namespace() == namespace && pods::shard_name(pod).as_deref() == Some(name.as_str());
+        !self.pods.filtered(ours).is_empty()
+    }
+
+    async fn unregister(&self, shard: &Arc<Shard>) -> Result<bool, Error> {
+        let topology = self.topology(shard)?;
+        let parts = pool::parts(shard)?;
+        let of_pools = |component: &Component| {
+            shard.spec.pools.keys().any(|name| component.ordinal_in(&parts.pool(name, &component.cell)).is_some())
+        };
+        topology.remove_components(ComponentKind::Pooler, of_pools).await?;
+        let of_orchs = |component: &Component| component.is_of(&parts.orch(&component.cell));
+        topology.remove_components(ComponentKind::Orch, of_orchs).await?;
+        let siblings = self.live_shards_of_database(shard);
+        let database = &shard.spec.database_name;
+        if siblings.is_empty() {
+            return Ok(topology.unregister_database(database).await?);
+        }
+        // Another shard's database too: it loses only the cells that were this one's alone.
+        topology.register_database(database, &cells_of(&siblings)).await?;
+        Ok(false)
+    }
+
+    /// The shards of the same database that stay, this one among them unless it goes: they share one record, and none may take
+    /// another's cells out of it.
+    fn live_shards_of_database(&self, shard: &Shard) -> Vec<Arc<Shard>> {
+        self.shards.filtered(|other| {
             other.namespace() == shard.namespace()
                 && other.metadata.deletion_timestamp.is_none()
                 && other.labels().get(labels::CLUSTER) == shard.labels().get(labels::CLUSTER)
                 && other.spec.database_name == shard.spec.database_name
-        });
-        let pools = siblings.iter().flat_map(|sibling| sibling.spec.pools.values());
-        let cells: BTreeSet<String> = pools.flat_map(|pool| pool.cells.iter().cloned()).collect();
-        cells.into_iter().collect()
+        })
     }
+}
+
+/// Whether the shard may have become smaller since it came: with its first generation it cannot have.
+fn may_have_lost(shard: &Shard) -> bool {
+    shard.metadata.generation.is_some_and(|generation| generation > 1)
+}
+
+/// Cells of all pools of these shards, sorted.
+fn cells_of(shards: &[Arc<Shard>]) -> Vec<String> {
+    let pools = shards.iter().flat_map(|shard| shard.spec.pools.values());
+    let cells: BTreeSet<String> = pools.flat_map(|pool| pool.cells.iter().cloned()).collect();
+    cells.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -100,8 +202,8 @@ mod tests {
         foreign.metadata.name = Some("foreign".into());
         foreign.spec.database_name = "elsewhere".into();
         let shards = Store::holding([one.clone(), other, foreign]);
-        let registrar = Registrar { tools: tools(), connector: no_connector() };
-        let controller = ShardDataController { registrar, shards };
-        assert_eq!(controller.cells_of_database(&one), ["zone-a", "zone-b"]);
+        let registrar = Registrar { tools: tools(), connector: no_connector(), topo_servers: Store::holding([]) };
+        let controller = ShardDataController { registrar, shards, pods: Store::holding([]) };
+        assert_eq!(cells_of(&controller.live_shards_of_database(&one)), ["zone-a", "zone-b"]);
     }
 }

@@ -111,7 +111,7 @@ impl TableGroupController {
         shards: &[Shard],
     ) -> Result<(), Error> {
         let phases: Vec<Phase> =
-            shards.iter().map(|shard| phase::of_child(shard.metadata.generation, shard.status.as_ref())).collect();
+            shards.iter().map(|shard| phase::of_child(&shard.metadata, shard.status.as_ref())).collect();
         let verdict = phase::of_table_group(&phases);
         let present = group.status.clone().unwrap_or_default();
         let ready = phases.iter().filter(|phase| **phase == Phase::Healthy).count();

@@ -159,8 +159,7 @@ impl Api {
             let mut object = objects.by_path[&path].clone();
             let replicas = object["spec"]["replicas"].clone();
             let generation = object["metadata"]["generation"].clone();
-            object["status"] =
-                json!({ "replicas": replicas, "readyReplicas": replicas, "observedGeneration": generation });
+            object["status"] = json!({ "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas, "observedGeneration": generation });
             let stamped = objects.stamped(object);
             objects.by_path.insert(path, stamped);
         }
@@ -197,8 +196,10 @@ impl World {
             topo_servers: self.api.store(),
             cells: self.api.store(),
             table_groups: self.api.store(),
+            shards: self.api.store(),
             deployments: self.api.store(),
             services: self.api.store(),
+            pods: self.api.store(),
         }
     }
 
@@ -219,12 +220,18 @@ impl World {
             servers: servers.clone(),
             stateful_sets: api.store(),
             services: api.store(),
+            pods: api.store(),
         };
         every(&controller, &servers).await?;
         let tools = self.tools("cell-controller");
         let cells = api.store::<Cell>();
-        let controller =
-            cell::CellController { tools, cells: cells.clone(), deployments: api.store(), services: api.store() };
+        let controller = cell::CellController {
+            tools,
+            cells: cells.clone(),
+            deployments: api.store(),
+            services: api.store(),
+            pods: api.store(),
+        };
         every(&controller, &cells).await?;
         let shards = api.store::<Shard>();
         let controller = shard::ShardController {
@@ -235,6 +242,7 @@ impl World {
             services: api.store(),
             config_maps: api.store(),
             claims: api.store(),
+            pods: api.store(),
         };
         every(&controller, &shards).await
     }
@@ -403,20 +411,26 @@ async fn the_series_of_a_deleted_object_go_away() {
         cells: Store::holding([]),
         deployments: Store::holding([]),
         services: Store::holding([]),
+        pods: Store::holding([]),
     };
     controller.reconcile(&request(&test_objects::cell())).await.unwrap();
     assert_eq!(count(&world), 0);
 }
 
 fn cell_data(world: &World, cell: Cell) -> cell_data::CellDataController {
-    let registrar = Registrar { tools: world.tools("cell-datahandler"), connector: no_connector() };
-    cell_data::CellDataController { registrar, cells: Store::holding([cell]) }
+    let registrar = Registrar {
+        tools: world.tools("cell-datahandler"),
+        connector: no_connector(),
+        topo_servers: Store::holding([]),
+    };
+    cell_data::CellDataController { registrar, cells: Store::holding([cell]), pods: Store::holding([]) }
 }
 
 #[tokio::test]
 async fn the_first_contact_is_waited_for_and_later_an_outage_is_an_error() {
     let world = World::with(&sample());
     let mut cell = test_objects::cell();
+    cell.metadata.finalizers = Some(vec![finalizers::CELL.into()]);
     let created = |seconds: i64| Some((Timestamp::now() - seconds.seconds()).into());
     cell.metadata.creation_timestamp = created(119);
     let controller = cell_data(&world, cell.clone());
@@ -498,11 +512,17 @@ async fn a_trace_is_handed_on_only_together_with_a_change_of_the_specification()
 async fn a_registration_is_told_once_and_written_as_a_condition() {
     let world = World::with(&sample());
     world.api.add(&test_objects::cell());
-    let registrar = Registrar { tools: world.tools("cell-datahandler"), connector: no_connector() };
+    let registrar = Registrar {
+        tools: world.tools("cell-datahandler"),
+        connector: no_connector(),
+        topo_servers: Store::holding([]),
+    };
     let subject = registrar::Subject {
         noun: "cell",
         name: "zone-a",
         registered_reason: "CellRegistered",
+        unregistered_reason: "CellUnregistered",
+        finalizer: finalizers::CELL,
         synced_message: "Successfully reconciled Cell topology",
     };
     for registration in [Registration::Created, Registration::Unchanged] {

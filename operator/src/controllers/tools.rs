@@ -1,13 +1,13 @@
 //! What all controllers share: writing children and statuses, the events about it, and the trace that goes along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::object::HasSpec;
 use kube::{Api, Client, Resource, ResourceExt};
 use opentelemetry::trace::SpanContext;
@@ -103,6 +103,7 @@ enum Applied {
     Created,
     Configured,
     Unchanged,
+    Terminating,
 }
 
 impl Applied {
@@ -111,6 +112,7 @@ impl Applied {
             Self::Created => "created",
             Self::Configured => "configured",
             Self::Unchanged => "unchanged",
+            Self::Terminating => "terminating",
         }
     }
 }
@@ -133,7 +135,12 @@ impl Tools {
         let key = ObjectKey::of(desired);
         let known = self.recent.newest(cache, &key);
         let asked = digest(&to_json::<K>(&name, desired)?);
-        if let Some(known) = &known {
+        if let (Some(cached), Some(known)) = (cache.get(&key), &known) {
+            // What goes is not written to; when it is gone, this reconcile comes again and creates it anew.
+            if cached.meta().deletion_timestamp.is_some() {
+                set_attribute("apply.result", Applied::Terminating.as_str());
+                return Ok(cached.as_ref().clone());
+            }
             let stored = digest(&substance(known.as_ref())?);
             if self.recent.is_applied::<K>(&key, AppliedDigest { desired: asked, stored }) {
                 set_attribute("apply.result", Applied::Unchanged.as_str());
@@ -194,17 +201,67 @@ impl Tools {
         P: Written,
         K: Written,
     {
-        let name = orphan.name_any();
-        match self.api::<K>(orphan).delete(&name, &DeleteParams::default()).await {
+        if self.delete(pass, orphan).await? {
+            let (kind, name) = (K::kind(&()), orphan.name_any());
+            self.events.normal(&*pass.object, "Deleted", format!("Deleted orphaned {kind} {name}"));
+        }
+        Ok(())
+    }
+
+    /// Deletes this very object (not one that took its name since), unless it goes already. Says whether it did.
+    pub async fn delete<P, K>(&self, pass: &mut Pass<P>, object: &K) -> Result<bool, Error>
+    where
+        P: Written,
+        K: Written,
+    {
+        if object.meta().deletion_timestamp.is_some() {
+            return Ok(false);
+        }
+        let name = object.name_any();
+        let preconditions = Preconditions { uid: object.uid(), resource_version: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        match self.api::<K>(object).delete(&name, &parameters).await {
             Ok(_) => {
                 pass.changed = true;
-                let kind = K::kind(&());
-                self.events.normal(&*pass.object, "Deleted", format!("Deleted orphaned {kind} {name}"));
-                Ok(())
+                Ok(true)
             }
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
             Err(source) => Err(kube_error::<K>("delete", &name, source)),
         }
+    }
+
+    /// Deletes the children of this reconcile's object that are not among the wanted ones, of those that it controls.
+    pub async fn prune<P, K>(
+        &self,
+        pass: &mut Pass<P>,
+        cache: &Store<K>,
+        wanted: &BTreeSet<String>,
+    ) -> Result<Vec<Arc<K>>, Error>
+    where
+        P: Written,
+        K: Written,
+    {
+        let owned = cache.controlled_by(&pass.object.uid().unwrap_or_default());
+        let mut pruned = Vec::new();
+        for child in owned {
+            if child.meta().deletion_timestamp.is_none() && !wanted.contains(&child.name_any()) {
+                self.delete_orphan(pass, child.as_ref()).await?;
+                pruned.push(child);
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Deletes all children of a kind that this reconcile's object controls: it goes, and they shall go before it.
+    pub async fn delete_all<P, K>(&self, pass: &mut Pass<P>, cache: &Store<K>) -> Result<(), Error>
+    where
+        P: Written,
+        K: Written,
+    {
+        for child in cache.controlled_by(&pass.object.uid().unwrap_or_default()) {
+            self.delete(pass, child.as_ref()).await?;
+        }
+        Ok(())
     }
 
     /// Writes the status if it differs from the present one, in the fields and conditions that `desired` has. Says whether it did.
@@ -297,7 +354,7 @@ fn trace_annotations(annotations: &BTreeMap<String, String>) -> BTreeMap<String,
     keys.into_iter().filter_map(|key| Some((key.to_owned(), annotations.get(key)?.clone()))).collect()
 }
 
-fn kube_error<K: Resource<DynamicType = ()>>(verb: &'static str, name: &str, source: kube::Error) -> Error {
+pub(super) fn kube_error<K: Resource<DynamicType = ()>>(verb: &'static str, name: &str, source: kube::Error) -> Error {
     Error::Kube { verb, kind: K::kind(&()).into_owned(), name: name.to_owned(), source: Box::new(source) }
 }
 

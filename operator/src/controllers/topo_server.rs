@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 
 use super::error::Error;
 use super::phase::{self, Finding, Workload};
+use super::pods;
 use super::tools::{FIELD_MANAGER, Pass, Tools, now, origin};
 use super::{WORKERS, completed};
 use crate::api::{TopoServer, TopoServerStatus};
+use crate::labels::{self, component};
 use crate::names;
 use crate::observability::{TraceOrigin, set_attribute, step};
-use crate::resources::topo_server as build;
+use crate::resources::{cluster_of, topo_server as build};
 use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
 
 /// The controller.
@@ -26,6 +28,8 @@ pub struct TopoServerController {
     pub stateful_sets: Store<StatefulSet>,
     /// What it owns.
     pub services: Store<Service>,
+    /// Pods of the data plane.
+    pub pods: Store<Pod>,
 }
 
 impl Reconciler for TopoServerController {
@@ -52,6 +56,7 @@ impl Reconciler for TopoServerController {
             return Ok(Action::Done);
         };
         if pass.is_deleting() {
+            self.tools.metrics.forget_toposerver(&request.key.namespace, &request.key.name);
             return Ok(Action::Done);
         }
         let server = pass.object.clone();
@@ -71,11 +76,11 @@ impl Reconciler for TopoServerController {
         };
         let client = step("TopoServer.ReconcileClientService", client).await;
         client.map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile client Service"))?;
-        step("TopoServer.UpdateStatus", self.update_status(&mut pass, &server, &set))
+        let action = step("TopoServer.UpdateStatus", self.update_status(&mut pass, &server, &set))
             .await
             .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
         self.tools.synced(&pass, new_generation, "Successfully reconciled TopoServer");
-        Ok(Action::Done)
+        Ok(action)
     }
 }
 
@@ -92,10 +97,14 @@ impl TopoServerController {
         pass: &mut Pass<TopoServer>,
         server: &Arc<TopoServer>,
         set: &StatefulSet,
-    ) -> Result<(), Error> {
+    ) -> Result<Action, Error> {
         let workload = Workload::from(set);
         self.tools.metrics.set_toposerver_replicas(&pass.namespace(), &server.name_any(), workload.replicas);
         let verdict = phase::of_workload(workload, "StatefulSet is progressing", "");
+        let member = [(labels::COMPONENT, component::TOPO_SERVER), (labels::CLUSTER, cluster_of(server.as_ref())?)];
+        let members = pods::with_labels(&self.pods, &pass.namespace(), &member);
+        let troubles = pods::Troubles::of(&members);
+        let verdict = phase::with_trouble(verdict, troubles.text.as_deref());
         let present = server.status.clone().unwrap_or_default();
         let ready = workload.is_ready() && workload.replicas.desired > 0;
         let finding = Finding {
@@ -117,6 +126,6 @@ impl TopoServerController {
         set_attribute("status.ready_replicas", i64::from(workload.replicas.ready));
         self.tools.write_status(&**server, server.status.as_ref(), &desired, FIELD_MANAGER).await?;
         self.tools.phase_changed(pass, present.phase, verdict.phase);
-        Ok(())
+        Ok(troubles.action())
     }
 }

@@ -150,6 +150,11 @@ pub struct GlobalTopo {
     pub managed: Option<TopoServerSpec>,
 }
 
+/// Where the topology server answers that the operator runs for a cluster.
+pub fn managed_topo_address(cluster: &str, namespace: &str) -> String {
+    format!("{}.{namespace}.svc:{TOPO_CLIENT_PORT}", names::global_topo(cluster))
+}
+
 /// Resolves the global topology server of `cluster`.
 pub fn global_topo(cluster: &MultigresCluster, templates: &dyn TemplateSource) -> Result<GlobalTopo, ResolveError> {
     let spec = cluster.spec.global_topo_server.clone().unwrap_or_default();
@@ -178,11 +183,7 @@ pub fn global_topo(cluster: &MultigresCluster, templates: &dyn TemplateSource) -
     let above = merge::pvc_policy(template.pvc_deletion_policy, cluster.spec.pvc_deletion_policy);
     let above = merge::pvc_policy(spec.pvc_deletion_policy, above);
     let reference = GlobalTopoServerRef {
-        address: format!(
-            "{}.{}.svc:{TOPO_CLIENT_PORT}",
-            names::global_topo(&name(cluster)),
-            cluster.metadata.namespace.as_deref().unwrap_or_default()
-        ),
+        address: managed_topo_address(&name(cluster), cluster.metadata.namespace.as_deref().unwrap_or_default()),
         root_path: etcd.root_path.clone().unwrap_or_else(|| defaults::TOPO_ROOT.to_owned()),
         implementation: defaults::TOPO_IMPLEMENTATION.to_owned(),
     };

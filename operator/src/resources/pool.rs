@@ -17,7 +17,7 @@ use super::{
     pull_secrets, strings, tcp_socket, with_data_plane_probes,
 };
 use crate::api::Shard;
-use crate::api::common::PoolSpec;
+use crate::api::common::{PoolSpec, PvcDeletionPolicy, RetentionPolicy};
 use crate::labels::{self, Labels, component};
 use crate::names::ShardParts;
 use crate::resolver::{defaults, merge};
@@ -61,6 +61,11 @@ pub fn parts(shard: &Shard) -> Result<ShardParts<'_>, BuildError> {
     })
 }
 
+/// Number of pods that a pool has in each of its cells.
+pub fn replicas(pool: &PoolSpec) -> i32 {
+    pool.replicas_per_cell.unwrap_or(defaults::POOL_REPLICAS_PER_CELL)
+}
+
 /// Every pool in every one of its cells, in the order of their names.
 pub fn all(shard: &Shard) -> Result<Vec<PoolInCell<'_>>, BuildError> {
     let mut all = Vec::new();
@@ -85,7 +90,7 @@ impl PoolInCell<'_> {
 
     /// Number of pods that the specification asks for.
     pub fn replicas(&self) -> i32 {
-        self.spec.replicas_per_cell.unwrap_or(defaults::POOL_REPLICAS_PER_CELL)
+        replicas(self.spec)
     }
 
     /// Name of the StatefulSet.
@@ -93,11 +98,22 @@ impl PoolInCell<'_> {
         Ok(parts(self.shard)?.pool(self.pool, self.cell))
     }
 
-    /// The claim for backups. It belongs to the shard and goes with it.
+    /// What becomes of its claims.
+    fn claim_policy(&self) -> Option<PvcDeletionPolicy> {
+        merge::pvc_policy(self.spec.pvc_deletion_policy, self.shard.spec.pvc_deletion_policy)
+    }
+
+    /// The claim for backups. It belongs to the shard, and goes with it, only where claims are to be deleted: backups are what one
+    /// wants to find again after a mistaken deletion.
     pub fn backup_claim(&self) -> Result<PersistentVolumeClaim, BuildError> {
         let name = parts(self.shard)?.backup_claim(self.pool, self.cell);
+        let mut metadata = child_meta(self.shard, name, self.labels()?);
+        let when_deleted = self.claim_policy().and_then(|policy| policy.when_deleted).unwrap_or_default();
+        if when_deleted == RetentionPolicy::Retain {
+            metadata.owner_references = None;
+        }
         Ok(PersistentVolumeClaim {
-            metadata: child_meta(self.shard, name, self.labels()?),
+            metadata,
             spec: Some(claim_spec(self.spec.backup_storage.as_ref(), defaults::BACKUP_STORAGE_SIZE)),
             ..PersistentVolumeClaim::default()
         })
@@ -119,7 +135,6 @@ impl PoolInCell<'_> {
             spec: Some(claim_spec(self.spec.storage.as_ref(), defaults::POOL_STORAGE_SIZE)),
             ..PersistentVolumeClaim::default()
         };
-        let policy = merge::pvc_policy(self.spec.pvc_deletion_policy, self.shard.spec.pvc_deletion_policy);
         Ok(StatefulSet {
             metadata: child_meta(self.shard, self.name()?, labels.clone()),
             spec: StatefulSetSpec {
@@ -136,7 +151,7 @@ impl PoolInCell<'_> {
                     spec: Some(self.pod(settings)?),
                 },
                 volume_claim_templates: Some(vec![claim]),
-                persistent_volume_claim_retention_policy: Some(claim_retention(policy)),
+                persistent_volume_claim_retention_policy: Some(claim_retention(self.claim_policy())),
                 ..StatefulSetSpec::default()
             },
             ..StatefulSet::default()

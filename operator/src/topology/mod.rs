@@ -3,6 +3,7 @@
 //! A [`Topology`] stands for one topology server. Each call connects, does its work and lets go: registrations are rare, and a
 //! connection that outlives them would have to be watched.
 
+mod components;
 mod error;
 mod records;
 
@@ -13,6 +14,7 @@ use etcd_api::{ClientError, KvClient, PutOutcome, keys};
 use http::Uri;
 use tonic::transport::{Channel, Endpoint};
 
+pub use components::{Component, ComponentKind};
 pub use error::TopologyError;
 pub use records::{DURABILITY_POLICY, cell_record, database_record};
 
@@ -75,6 +77,25 @@ impl Topology {
     /// Makes sure that the topology does not know the database. Whether it did is the answer.
     pub async fn unregister_database(&self, name: &str) -> Result<bool, TopologyError> {
         self.unregister(keys::database(&self.root, name)).await
+    }
+
+    /// Removes the records of components of one kind that `unwanted` names. How many there were is the answer.
+    pub async fn remove_components(
+        &self,
+        kind: ComponentKind,
+        unwanted: impl Fn(&Component) -> bool,
+    ) -> Result<usize, TopologyError> {
+        let folder = kind.folder(&self.root);
+        let records = self.call("Range", &folder, async |client: KvClient| client.list(&folder).await).await?;
+        let mut removed = 0;
+        for record in records {
+            let Some(component) = Component::of(&record.value) else { continue };
+            if unwanted(&component) {
+                let key = String::from_utf8_lossy(&record.key).into_owned();
+                removed += usize::from(self.unregister(key).await?);
+            }
+        }
+        Ok(removed)
     }
 
     /// Creates the record if there is none, and replaces one that says something else.

@@ -70,10 +70,17 @@ impl Embedded {
         }
     }
 
-    /// A client of each cluster's topology server.
+    /// A client of each topology server: those that the operator runs, and Services of somebody else's etcd, which say by
+    /// their label `app.kubernetes.io/name` that they are one.
     async fn topology_servers(&self) -> Result<Vec<KvClient>> {
+        let managed = self.kube.list("TopoServer", None).await?;
+        let services = self.kube.list("Service", None).await?;
+        let foreign = services.iter().filter(|service| {
+            let headless = service["spec"]["clusterIP"] == "None";
+            service["metadata"]["labels"]["app.kubernetes.io/name"] == "etcd" && !headless
+        });
         let mut clients = Vec::new();
-        for server in self.kube.list("TopoServer", None).await?.iter() {
+        for server in managed.iter().chain(foreign) {
             let (Some(name), Some(namespace)) =
                 (server["metadata"]["name"].as_str(), server["metadata"]["namespace"].as_str())
             else {

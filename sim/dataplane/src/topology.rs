@@ -61,7 +61,9 @@ impl Topology {
         let servers: Result<Vec<Server>, DataplaneError> = addresses
             .into_iter()
             .map(|address| {
-                let endpoint = Endpoint::from_shared(format!("http://{address}"))
+                // As etcd's own client takes them: with or without a scheme.
+                let authority = address.strip_prefix("http://").unwrap_or(&address);
+                let endpoint = Endpoint::from_shared(format!("http://{authority}"))
                     .map_err(|error| flags.invalid(ADDRESSES, &address, &error.to_string()))?
                     .connect_timeout(ETCD_TIMEOUT)
                     .timeout(ETCD_TIMEOUT);

@@ -21,7 +21,6 @@ const SPARE: &[(&str, &str, &str)] = &[
     ("update", "tablegroups.multigres.com/finalizers", OWNERS),
     ("update", "shards.multigres.com/finalizers", OWNERS),
     ("update", "toposervers.multigres.com/finalizers", OWNERS),
-    ("delete", "tablegroups.multigres.com", ONLY_ONE),
     ("delete", "shards.multigres.com", ONLY_ONE),
     ("update", "secrets", RENEWED),
 ];
