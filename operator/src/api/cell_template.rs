@@ -4,6 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::no_local_topo_server;
 use super::common::{LocalTopoServerSpec, StatelessSpec};
 
 /// Settings for cells that clusters can share.
@@ -19,6 +20,7 @@ use super::common::{LocalTopoServerSpec, StatelessSpec};
     doc = "Settings for cells that clusters can share."
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = no_local_topo_server()))]
 pub struct CellTemplateSpec {
     /// The gateway.
     #[serde(skip_serializing_if = "Option::is_none")]

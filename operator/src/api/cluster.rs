@@ -186,7 +186,7 @@ pub struct MultiAdminConfig {
 ])))]
 pub struct CellConfig {
     /// The cell's name.
-    #[schemars(length(min = 1, max = 30))]
+    #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// The availability zone that it stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,6 +220,7 @@ pub struct CellOverrides {
 /// A cell written in the cluster itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = no_local_topo_server()))]
 pub struct CellInlineSpec {
     /// The gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,7 +235,7 @@ pub struct CellInlineSpec {
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseConfig {
     /// Its name.
-    #[schemars(length(min = 1, max = 30))]
+    #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Whether it is the system database.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,7 +265,7 @@ pub struct DatabaseConfig {
 )])))]
 pub struct TableGroupConfig {
     /// Its name.
-    #[schemars(length(min = 1, max = 25))]
+    #[schemars(length(min = 1, max = 25), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Whether tables without a group belong to it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -334,6 +335,11 @@ pub struct ShardInlineSpec {
     /// What becomes of its volumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pvc_deletion_policy: Option<PvcDeletionPolicy>,
+}
+
+/// A topology server of a cell's own has its place in the schema; nothing runs one yet.
+pub(crate) fn no_local_topo_server() -> serde_json::Value {
+    rules(&[("!has(self.localTopoServer)", "cell-local topology servers ('localTopoServer') are not supported yet")])
 }
 
 /// Rules for a map of pools.

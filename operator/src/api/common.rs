@@ -13,6 +13,17 @@ pub(crate) fn rules(rules: &[(&str, &str)]) -> Value {
     rules.iter().map(|(rule, message)| json!({ "rule": rule, "message": message })).collect()
 }
 
+fn annotation_rules() -> Value {
+    rules(&[(
+        "self.all(key, size(key) < 64 && size(self[key]) < 256)",
+        "annotation keys must be < 64 characters and values < 256 characters",
+    )])
+}
+
+fn label_rules() -> Value {
+    rules(&[("self.all(key, size(key) < 64 && size(self[key]) < 64)", "label keys and values must be < 64 characters")])
+}
+
 /// Where an object stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
@@ -87,23 +98,11 @@ pub struct StatelessSpec {
     pub affinity: Option<Affinity>,
     /// Annotations for the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend(
-        "maxProperties" = 20,
-        "x-kubernetes-validations" = rules(&[(
-            "self.all(key, size(key) < 64 && size(self[key]) < 256)",
-            "annotation keys must be < 64 characters and values < 256 characters"
-        )])
-    ))]
+    #[schemars(extend("maxProperties" = 20, "x-kubernetes-validations" = annotation_rules()))]
     pub pod_annotations: BTreeMap<String, String>,
     /// Labels for the pods. The operator's own labels win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend(
-        "maxProperties" = 20,
-        "x-kubernetes-validations" = rules(&[(
-            "self.all(key, size(key) < 64 && size(self[key]) < 64)",
-            "label keys and values must be < 64 characters"
-        )])
-    ))]
+    #[schemars(extend("maxProperties" = 20, "x-kubernetes-validations" = label_rules()))]
     pub pod_labels: BTreeMap<String, String>,
 }
 
@@ -192,6 +191,7 @@ pub struct ObservabilityConfig {
     pub logs_exporter: Option<String>,
     /// `OTEL_METRIC_EXPORT_INTERVAL`, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{1,9}$"))]
     pub metric_export_interval: Option<String>,
     /// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -248,7 +248,13 @@ pub struct EtcdSpec {
     pub image: Option<String>,
     /// Number of members.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(
+        range(min = 1),
+        extend("x-kubernetes-validations" = rules(&[(
+            "self % 2 == 1",
+            "etcd replicas must be odd: an even number of members survives no more failures than one less"
+        )]))
+    )]
     pub replicas: Option<i32>,
     /// Volume of each member.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -331,11 +337,11 @@ pub struct MultiOrchSpec {
     pub affinity: Option<Affinity>,
     /// Annotations for the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20))]
+    #[schemars(extend("maxProperties" = 20, "x-kubernetes-validations" = annotation_rules()))]
     pub pod_annotations: BTreeMap<String, String>,
     /// Labels for the pods. The operator's own labels win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20))]
+    #[schemars(extend("maxProperties" = 20, "x-kubernetes-validations" = label_rules()))]
     pub pod_labels: BTreeMap<String, String>,
     /// Cells that get one; all cells of the shard's pools when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -122,6 +122,17 @@ mod tests {
         assert_eq!(cells["items"]["x-kubernetes-validations"].as_array().map(Vec::len), Some(3));
     }
 
+    /// `kubectl apply` keeps the whole object, as compact JSON, in an annotation, and all annotations of an object have to fit into
+    /// 256 KiB. Half of that leaves room for growth.
+    #[test]
+    fn every_definition_can_be_applied_by_the_client() {
+        const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+        for crd in crds() {
+            let bytes = crd.to_string().len();
+            assert!(bytes < ANNOTATIONS_BYTES_MAX / 2, "{} has {bytes} bytes", crd["metadata"]["name"]);
+        }
+    }
+
     /// What the API server refuses in a schema: anything that is not structural.
     #[test]
     fn every_schema_is_structural() {

@@ -155,4 +155,112 @@ mod tests {
         let nearer = StatelessSpec { resources: Some(ResourceRequirements::default()), ..StatelessSpec::default() };
         assert_eq!(farther.clone().overlaid_with(&nearer).resources, farther.resources);
     }
+
+    use proptest::prelude::*;
+
+    prop_compose! {
+        fn storage()(size in proptest::option::of("[1-9]Gi"), class in proptest::option::of("[a-c]"), mode in any::<bool>()) -> StorageSpec {
+            StorageSpec { size, class, access_modes: if mode { vec!["ReadWriteOnce".into()] } else { Vec::new() } }
+        }
+    }
+
+    fn resources() -> impl Strategy<Value = ResourceRequirements> {
+        prop_oneof![
+            Just(ResourceRequirements::default()),
+            Just(crate::resolver::defaults::ETCD.into()),
+            Just(crate::resolver::defaults::MULTIORCH.into()),
+        ]
+    }
+
+    fn policy() -> impl Strategy<Value = PvcDeletionPolicy> {
+        let one = || proptest::option::of(prop_oneof![Just(Retain), Just(Delete)]);
+        (one(), one()).prop_map(|(when_deleted, when_scaled)| PvcDeletionPolicy { when_deleted, when_scaled })
+    }
+
+    prop_compose! {
+        fn stateless()(
+            replicas in proptest::option::of(0..5),
+            resources in proptest::option::of(resources()),
+            pod_labels in proptest::collection::btree_map("[a-c]", "[x-z]", 0..3),
+            pod_annotations in proptest::collection::btree_map("[a-c]", "[x-z]", 0..3),
+        ) -> StatelessSpec {
+            StatelessSpec { replicas, resources, affinity: None, pod_annotations, pod_labels }
+        }
+    }
+
+    prop_compose! {
+        fn pool()(
+            replicas_per_cell in proptest::option::of(0..5),
+            cells in proptest::collection::vec("[a-c]", 0..2),
+            storage in proptest::option::of(storage()),
+            backup_storage in proptest::option::of(storage()),
+            pvc_deletion_policy in proptest::option::of(policy()),
+        ) -> PoolSpec {
+            PoolSpec { cells, replicas_per_cell, storage, backup_storage, pvc_deletion_policy, ..PoolSpec::default() }
+        }
+    }
+
+    prop_compose! {
+        fn etcd()(
+            image in proptest::option::of("[a-c]"),
+            replicas in proptest::option::of(1..5),
+            storage in proptest::option::of(storage()),
+            resources in proptest::option::of(resources()),
+            root_path in proptest::option::of("/[a-c]"),
+            pvc_deletion_policy in proptest::option::of(policy()),
+        ) -> EtcdSpec {
+            EtcdSpec { image, replicas, storage, resources, root_path, pvc_deletion_policy }
+        }
+    }
+
+    /// Nothing over something is that something; something over itself is itself; and it does not matter which two of three levels
+    /// are merged first.
+    fn laws<T: Overlay + Default + Clone + PartialEq + std::fmt::Debug>(a: &T, b: &T, c: &T) {
+        let over = |farther: &T, nearer: &T| farther.clone().overlaid_with(nearer);
+        assert_eq!(&over(a, &T::default()), a);
+        assert_eq!(&over(a, a), a);
+        assert_eq!(over(&over(a, b), b), over(a, b));
+        assert_eq!(over(&over(a, b), c), over(a, &over(b, c)));
+    }
+
+    proptest! {
+        #[test]
+        fn levels_are_merged_alike_in_whatever_order(
+            stateless in [stateless(), stateless(), stateless()],
+            storage in [storage(), storage(), storage()],
+            policy in [policy(), policy(), policy()],
+            pool in [pool(), pool(), pool()],
+            etcd in [etcd(), etcd(), etcd()],
+        ) {
+            laws(&stateless[0], &stateless[1], &stateless[2]);
+            laws(&storage[0], &storage[1], &storage[2]);
+            laws(&policy[0], &policy[1], &policy[2]);
+            laws(&pool[0], &pool[1], &pool[2]);
+            laws(&etcd[0], &etcd[1], &etcd[2]);
+        }
+
+        #[test]
+        fn the_nearest_level_that_says_something_counts(far in proptest::option::of(policy()), near in proptest::option::of(policy())) {
+            let merged = pvc_policy(near, far).unwrap_or_default();
+            let field = |of: fn(&PvcDeletionPolicy) -> Option<crate::api::common::RetentionPolicy>| {
+                near.as_ref().and_then(of).or_else(|| far.as_ref().and_then(of))
+            };
+            prop_assert_eq!(merged.when_deleted, field(|policy| policy.when_deleted));
+            prop_assert_eq!(merged.when_scaled, field(|policy| policy.when_scaled));
+        }
+
+        #[test]
+        fn pools_of_both_levels_are_there(
+            far in proptest::collection::btree_map("[a-c]", pool(), 0..3),
+            near in proptest::collection::btree_map("[a-c]", pool(), 0..3),
+        ) {
+            let merged = pools(far.clone(), &near);
+            let names: std::collections::BTreeSet<_> = far.keys().chain(near.keys()).collect();
+            prop_assert_eq!(merged.keys().collect::<std::collections::BTreeSet<_>>(), names);
+            for (name, pool) in &near {
+                let expected = far.get(name).cloned().unwrap_or_default().overlaid_with(pool);
+                prop_assert_eq!(&merged[name], &expected);
+            }
+        }
+    }
 }
