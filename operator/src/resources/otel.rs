@@ -1,6 +1,8 @@
 //! The telemetry settings that the data plane's containers get.
 //!
-//! Each field of an [`ObservabilityConfig`] that is absent falls back to the operator's own environment, one by one.
+//! Each field of an [`ObservabilityConfig`] that is absent falls back to the operator's own environment, one by one. Of what has no field,
+//! the argument of a ratio sampler and the resource's attributes are taken from there, too, and the headers where the endpoint is: they
+//! may hold credentials, which are nobody else's.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +13,11 @@ use crate::api::common::{ObservabilityConfig, SamplingConfigRef};
 
 /// The value of an endpoint that takes all telemetry settings away.
 pub const DISABLED: &str = "disabled";
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+/// How the samplers end that have a ratio as their argument.
+const RATIO_SAMPLER: &str = "traceidratio";
 /// The volume with the sampling file.
 const SAMPLING_VOLUME: &str = "otel-sampling-config";
 /// Where the sampling file is mounted.
@@ -35,11 +42,11 @@ impl TelemetrySettings {
         let value = |field: &Option<String>, name: &str| -> Option<String> {
             field.clone().filter(|value| !value.is_empty()).or_else(|| operator_env.get(name).cloned())
         };
-        let endpoint = value(&config.otlp_endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT").unwrap_or_default();
+        let endpoint = value(&config.otlp_endpoint, ENDPOINT).unwrap_or_default();
         if endpoint.is_empty() || endpoint == DISABLED {
             return Self::default();
         }
-        let mut settings = Self { env: vec![env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)], ..Self::default() };
+        let mut settings = Self { env: vec![env(ENDPOINT, endpoint.clone())], ..Self::default() };
         for (name, field) in [
             ("OTEL_EXPORTER_OTLP_PROTOCOL", &config.otlp_protocol),
             ("OTEL_TRACES_EXPORTER", &config.traces_exporter),
@@ -47,9 +54,22 @@ impl TelemetrySettings {
             ("OTEL_LOGS_EXPORTER", &config.logs_exporter),
             ("OTEL_METRIC_EXPORT_INTERVAL", &config.metric_export_interval),
             ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", &config.metrics_temporality),
-            ("OTEL_TRACES_SAMPLER", &config.traces_sampler),
+            (SAMPLER, &config.traces_sampler),
         ] {
             if let Some(value) = value(field, name).filter(|value| !value.is_empty()) {
+                settings.env.push(env(name, value));
+            }
+        }
+        let sampler = value(&config.traces_sampler, SAMPLER).unwrap_or_default();
+        let ratio = sampler.ends_with(RATIO_SAMPLER).then(|| operator_env.get("OTEL_TRACES_SAMPLER_ARG").cloned());
+        let same_endpoint = operator_env.get(ENDPOINT) == Some(&endpoint);
+        let headers = same_endpoint.then(|| operator_env.get("OTEL_EXPORTER_OTLP_HEADERS").cloned());
+        for (name, value) in [
+            ("OTEL_TRACES_SAMPLER_ARG", ratio.flatten()),
+            ("OTEL_EXPORTER_OTLP_HEADERS", headers.flatten()),
+            (ATTRIBUTES, operator_env.get(ATTRIBUTES).map(|attributes| of_no_service(attributes))),
+        ] {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
                 settings.env.push(env(name, value));
             }
         }
@@ -70,8 +90,16 @@ impl TelemetrySettings {
     }
 }
 
+/// The attributes (`key=value`, with commas between them) but those that say which service the operator itself is.
+fn of_no_service(attributes: &str) -> String {
+    let kept = attributes.split(',').filter(|attribute| !attribute.trim_start().starts_with("service."));
+    kept.collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn names(settings: &TelemetrySettings) -> Vec<&str> {
@@ -111,6 +139,103 @@ mod tests {
     #[test]
     fn nothing_configured_means_no_settings() {
         assert_eq!(TelemetrySettings::new(None, &BTreeMap::new()), TelemetrySettings::default());
+    }
+
+    #[test]
+    fn what_has_no_field_comes_from_the_operator_where_it_fits() {
+        let mut operator = operator_env();
+        for (name, value) in [
+            ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret"),
+            (
+                "OTEL_RESOURCE_ATTRIBUTES",
+                "service.name=operator,deployment.environment.name=prod, service.version=1,team=db",
+            ),
+        ] {
+            operator.insert(name.into(), value.into());
+        }
+        let value = |settings: &TelemetrySettings, name: &str| {
+            settings.env.iter().find(|var| var.name == name).and_then(|var| var.value.clone())
+        };
+        let inherited = TelemetrySettings::new(None, &operator);
+        assert_eq!(value(&inherited, "OTEL_TRACES_SAMPLER_ARG").as_deref(), Some("0.25"));
+        assert_eq!(value(&inherited, "OTEL_EXPORTER_OTLP_HEADERS").as_deref(), Some("authorization=secret"));
+        let attributes = value(&inherited, "OTEL_RESOURCE_ATTRIBUTES");
+        assert_eq!(attributes.as_deref(), Some("deployment.environment.name=prod,team=db"));
+        let elsewhere = ObservabilityConfig {
+            otlp_endpoint: Some("http://team:4318".into()),
+            traces_sampler: Some("always_on".into()),
+            ..ObservabilityConfig::default()
+        };
+        let elsewhere = TelemetrySettings::new(Some(&elsewhere), &operator);
+        assert_eq!(value(&elsewhere, "OTEL_TRACES_SAMPLER_ARG"), None);
+        assert_eq!(value(&elsewhere, "OTEL_EXPORTER_OTLP_HEADERS"), None, "credentials go to somebody else's endpoint");
+    }
+
+    fn field() -> impl Strategy<Value = Option<String>> {
+        proptest::option::of("[a-z_/:0-9]{0,12}")
+    }
+
+    prop_compose! {
+        fn config()(
+            otlp_endpoint in proptest::option::of(prop_oneof![Just("disabled".to_owned()), "http://[a-z]{1,8}:4318", Just(String::new())]),
+            otlp_protocol in field(),
+            traces_exporter in field(),
+            metrics_exporter in field(),
+            logs_exporter in field(),
+            metric_export_interval in field(),
+            metrics_temporality in field(),
+            traces_sampler in field(),
+            named in any::<bool>(),
+        ) -> ObservabilityConfig {
+            ObservabilityConfig {
+                otlp_endpoint, otlp_protocol, traces_exporter, metrics_exporter, logs_exporter, metric_export_interval,
+                metrics_temporality, traces_sampler,
+                sampling_config_ref: named.then(|| SamplingConfigRef { name: "sampling".into(), key: "rules.yaml".into() }),
+            }
+        }
+    }
+
+    const ORDER: [&str; 12] = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "OTEL_TRACES_EXPORTER",
+        "OTEL_METRICS_EXPORTER",
+        "OTEL_LOGS_EXPORTER",
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        "OTEL_TRACES_SAMPLER",
+        "OTEL_TRACES_SAMPLER_ARG",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "OTEL_TRACES_SAMPLER_CONFIG",
+    ];
+
+    proptest! {
+        #[test]
+        fn settings_are_all_or_nothing_in_order_once_each_and_never_empty(
+            config in config(),
+            operator in proptest::collection::btree_map(proptest::sample::select(ORDER.to_vec()), "[a-z:/]{0,9}", 0..9),
+        ) {
+            let operator: BTreeMap<String, String> = operator.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            let settings = TelemetrySettings::new(Some(&config), &operator);
+            let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+            let endpoint = given(&config.otlp_endpoint).or_else(|| operator.get(ENDPOINT).cloned()).unwrap_or_default();
+            if endpoint.is_empty() || endpoint == DISABLED {
+                prop_assert_eq!(settings, TelemetrySettings::default());
+                return Ok(());
+            }
+            let places: Vec<usize> =
+                settings.env.iter().map(|var| ORDER.iter().position(|name| *name == var.name).unwrap()).collect();
+            prop_assert!(places.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", settings.env);
+            prop_assert!(settings.env.iter().all(|var| var.value.as_ref().is_some_and(|value| !value.is_empty())));
+            let protocol = given(&config.otlp_protocol).or_else(|| operator.get("OTEL_EXPORTER_OTLP_PROTOCOL").cloned());
+            let found = settings.env.iter().find(|var| var.name == "OTEL_EXPORTER_OTLP_PROTOCOL");
+            prop_assert_eq!(found.and_then(|var| var.value.clone()), protocol.filter(|value| !value.is_empty()));
+            prop_assert_eq!(settings.volumes.len(), usize::from(config.sampling_config_ref.is_some()));
+            prop_assert_eq!(settings.mounts.len(), settings.volumes.len());
+        }
     }
 
     #[test]
