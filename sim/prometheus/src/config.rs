@@ -164,9 +164,30 @@ pub struct ScrapeConfig {
     /// The path.
     #[serde(default = "metrics_path")]
     pub metrics_path: String,
-    /// `http`; `https` is refused at load, since the simulated network has no TLS.
+    /// `http` or `https`
     #[serde(default = "http")]
     pub scheme: String,
+    /// Who the scraper is: `Authorization: <type> <credentials>`.
+    #[serde(default)]
+    pub authorization: Option<Authorization>,
+    /// Who the scraper is, by name and password.
+    #[serde(default)]
+    pub basic_auth: Option<BasicAuth>,
+    /// The old way to write a bearer token.
+    #[serde(default)]
+    pub bearer_token: Option<String>,
+    /// The old way to name the file of a bearer token.
+    #[serde(default)]
+    pub bearer_token_file: Option<String>,
+    /// Whom `https` trusts, and with which certificate.
+    #[serde(default)]
+    pub tls_config: TlsConfig,
+    /// Accepted; a redirect fails the scrape.
+    #[serde(default = "yes")]
+    pub follow_redirects: bool,
+    /// Accepted; scrapes speak HTTP/1.1.
+    #[serde(default = "yes")]
+    pub enable_http2: bool,
     /// Whether labels of the page win over labels of the target.
     #[serde(default)]
     pub honor_labels: bool,
@@ -176,9 +197,30 @@ pub struct ScrapeConfig {
     /// URL parameters.
     #[serde(default)]
     pub params: BTreeMap<String, Vec<String>>,
-    /// A page with more samples fails; 0 is no limit.
+    /// Whether series with timestamps of their own end when they vanish.
+    #[serde(default)]
+    pub track_timestamps_staleness: bool,
+    /// A page with more samples fails; 0 is no limit, here and below.
     #[serde(default)]
     pub sample_limit: usize,
+    /// A larger page fails.
+    #[serde(default, deserialize_with = "yaml_size")]
+    pub body_size_limit: usize,
+    /// A sample with more labels fails its page.
+    #[serde(default)]
+    pub label_limit: usize,
+    /// A longer label name fails its page, in bytes.
+    #[serde(default)]
+    pub label_name_length_limit: usize,
+    /// A longer label value fails its page, in bytes.
+    #[serde(default)]
+    pub label_value_length_limit: usize,
+    /// With more targets all of them fail.
+    #[serde(default)]
+    pub target_limit: usize,
+    /// What a page without a usable content type is read as: `PrometheusText0.0.4`, `OpenMetricsText1.0.0` and their like.
+    #[serde(default)]
+    pub fallback_scrape_protocol: Option<String>,
     /// The targets.
     #[serde(default)]
     pub static_configs: Vec<StaticConfig>,
@@ -188,6 +230,120 @@ pub struct ScrapeConfig {
     /// Steps over the labels of samples.
     #[serde(default)]
     pub metric_relabel_configs: Vec<Relabel>,
+}
+
+/// `authorization`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorization {
+    /// `Bearer` unless told.
+    #[serde(default = "bearer", rename = "type")]
+    pub scheme: String,
+    /// The credentials.
+    pub credentials: Option<String>,
+    /// The file they are in.
+    pub credentials_file: Option<String>,
+}
+
+fn bearer() -> String {
+    "Bearer".to_owned()
+}
+
+/// `basic_auth`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BasicAuth {
+    /// The name.
+    pub username: String,
+    /// The file it is in.
+    pub username_file: Option<String>,
+    /// The password.
+    pub password: String,
+    /// The file it is in.
+    pub password_file: Option<String>,
+}
+
+/// `tls_config`: PEM texts, or the files they are in.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// Authorities.
+    pub ca: Option<String>,
+    /// Their file.
+    pub ca_file: Option<String>,
+    /// The client's certificates.
+    pub cert: Option<String>,
+    /// Their file.
+    pub cert_file: Option<String>,
+    /// The client's key.
+    pub key: Option<String>,
+    /// Its file.
+    pub key_file: Option<String>,
+    /// The name that the server's certificate must have, instead of the address.
+    pub server_name: Option<String>,
+    /// Whether any certificate will do.
+    pub insecure_skip_verify: bool,
+}
+
+impl ScrapeConfig {
+    /// What contradicts itself.
+    fn check(&self) -> Result<(), String> {
+        let authorization = self.authorization.as_ref();
+        let ways = [
+            authorization.is_some(),
+            self.basic_auth.is_some(),
+            self.bearer_token.is_some() || self.bearer_token_file.is_some(),
+        ];
+        if ways.iter().filter(|given| **given).count() > 1 {
+            return Err("at most one of basic_auth, oauth2 & authorization must be configured".to_owned());
+        }
+        if let Some(authorization) = authorization {
+            if authorization.credentials.is_some() && authorization.credentials_file.is_some() {
+                return Err("at most one of authorization credentials & credentials_file must be configured".to_owned());
+            }
+            if authorization.scheme.eq_ignore_ascii_case("basic") {
+                return Err(r#"authorization type cannot be set to "basic", use "basic_auth" instead"#.to_owned());
+            }
+        }
+        let tls = &self.tls_config;
+        for (text, file, name) in
+            [(&tls.ca, &tls.ca_file, "ca"), (&tls.cert, &tls.cert_file, "cert"), (&tls.key, &tls.key_file, "key")]
+        {
+            if text.is_some() && file.is_some() {
+                return Err(format!("at most one of {name} and {name}_file must be configured"));
+            }
+        }
+        let (certificate, key) =
+            (tls.cert.is_some() || tls.cert_file.is_some(), tls.key.is_some() || tls.key_file.is_some());
+        match (certificate, key) {
+            (true, false) => {
+                Err("exactly one of key or key_file must be configured when a client certificate is configured"
+                    .to_owned())
+            }
+            (false, true) => {
+                Err("exactly one of cert or cert_file must be configured when a client key is configured".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads a size such as `10MB` (units of 1024) in YAML.
+fn yaml_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = || serde::de::Error::custom(format!("units: unknown unit in {text:?}"));
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" if number == "0" => 1.0,
+        "B" => 1.0,
+        "KB" | "KiB" => 1024.0,
+        "MB" | "MiB" => 1_048_576.0,
+        "GB" | "GiB" => 1_073_741_824.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Ok((number * factor) as usize)
 }
 
 fn metrics_path() -> String {
@@ -277,12 +433,10 @@ pub fn parse(text: &str) -> Result<Config, Error> {
                 "scrape timeout greater than scrape interval for scrape config with job name {job:?}"
             )));
         }
-        if scrape.scheme != "http" {
-            return Err(refuse(format!(
-                "scheme {:?} of job {job:?} is not available: targets speak plain http",
-                scrape.scheme
-            )));
+        if !matches!(scrape.scheme.as_str(), "http" | "https") {
+            return Err(refuse(format!("unsupported scheme {:?} of job {job:?}", scrape.scheme)));
         }
+        scrape.check().map_err(refuse)?;
     }
     Ok(config)
 }
@@ -304,6 +458,24 @@ mod tests {
         let error =
             parse("scrape_configs: [{job_name: a, scrape_interval: 5s, scrape_timeout: 6s}]").unwrap_err().to_string();
         assert!(error.contains("scrape timeout greater than scrape interval"), "{error}");
+    }
+
+    #[test]
+    fn contradictions_of_who_the_scraper_is_are_refused() {
+        for text in [
+            "{authorization: {credentials: a}, basic_auth: {username: b}}",
+            "{authorization: {credentials: a, credentials_file: b}}",
+            "{authorization: {type: Basic, credentials: a}}",
+            "{tls_config: {ca: a, ca_file: b}}",
+            "{tls_config: {cert_file: b}}",
+            "{body_size_limit: 5 potatoes}",
+            "{scheme: gopher}",
+        ] {
+            let inner = text.trim_start_matches('{');
+            assert!(parse(&format!("scrape_configs: [{{job_name: a, {inner}]")).is_err(), "{text}");
+        }
+        let config = parse("scrape_configs: [{job_name: a, body_size_limit: 1.5KB}]").unwrap();
+        assert_eq!(config.scrape_configs[0].body_size_limit, 1536);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | [`unit_test`] | unit tests of rules in promtool's format | engine |
 //! | [`promqltest`] | runner of Prometheus's own test files | engine |
 //! | [`server`] | scraping and evaluating on time, reload | wire |
+//! | `transport` | fetching pages: authorization, TLS | wire |
 //! | `notify` | alerts to the Alertmanagers | wire |
 //! | `api` | HTTP API v1 | wire over a pure function |
 //!
@@ -48,6 +49,7 @@ pub mod scrape;
 pub mod server;
 pub mod store;
 pub mod template;
+mod transport;
 pub mod unit_test;
 
 /// Everything that can go wrong outside a query.

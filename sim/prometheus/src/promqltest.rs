@@ -128,11 +128,13 @@ impl Wanted {
 #[derive(Default)]
 struct Expected {
     fail: Option<Wanted>,
-    warn: Option<Wanted>,
-    info: Option<Wanted>,
+    /// Each must be met by a warning, and each warning must meet one.
+    warn: Vec<Wanted>,
+    info: Vec<Wanted>,
+    /// Otherwise what nobody expects is nothing wrong.
+    no_warn: bool,
+    no_info: bool,
     ordered: bool,
-    /// Unexpected annotations are not looked at.
-    lenient: bool,
     scalar: Option<f64>,
     text: Option<String>,
     series: Vec<(Labels, Vec<Option<Value>>)>,
@@ -175,14 +177,13 @@ impl Runner {
                 expected.fail.get_or_insert(Wanted::Anything);
             }
             "eval_warn" => {
-                expected.warn.get_or_insert(Wanted::Anything);
+                expected.warn.push(Wanted::Anything);
             }
             "eval_info" => {
-                expected.info.get_or_insert(Wanted::Anything);
+                expected.info.push(Wanted::Anything);
             }
             "eval_ordered" => {
                 expected.ordered = true;
-                expected.lenient = true;
             }
             _ => return Err(malformed("unknown variant of eval")),
         }
@@ -276,11 +277,11 @@ fn expectation(text: &str, expected: &mut Expected) -> Result<(), String> {
     };
     match kind {
         "fail" => expected.fail = Some(wanted),
-        "warn" => expected.warn = Some(wanted),
-        "info" => expected.info = Some(wanted),
+        "warn" => expected.warn.push(wanted),
+        "info" => expected.info.push(wanted),
         "ordered" => expected.ordered = true,
-        // Without an expectation none may appear anyway.
-        "no_warn" | "no_info" => {}
+        "no_warn" => expected.no_warn = true,
+        "no_info" => expected.no_info = true,
         "string" => match promql::parse(rest).map_err(|error| error.to_string())?.kind {
             promql::ExprKind::String(bytes) => expected.text = Some(String::from_utf8_lossy(&bytes).into_owned()),
             _ => return Err("expected a quoted string".to_owned()),
@@ -291,14 +292,16 @@ fn expectation(text: &str, expected: &mut Expected) -> Result<(), String> {
 }
 
 fn check_notes(notes: &Annotations, expected: &Expected) -> Result<(), String> {
-    for (what, found, wanted) in [("warning", &notes.warnings, &expected.warn), ("info", &notes.infos, &expected.info)]
-    {
-        match wanted {
-            Some(wanted) if !found.iter().any(|note| wanted.accepts(note)) => {
-                return Err(format!("missing {what}, found {found:?}"));
-            }
-            None if !expected.lenient && !found.is_empty() => return Err(format!("unexpected {what}: {found:?}")),
-            _ => {}
+    for (what, found, wanted, none) in [
+        ("warning", &notes.warnings, &expected.warn, expected.no_warn),
+        ("info", &notes.infos, &expected.info, expected.no_info),
+    ] {
+        if wanted.iter().any(|wanted| !found.iter().any(|note| wanted.accepts(note))) {
+            return Err(format!("missing {what}, found {found:?}"));
+        }
+        let unexpected = |note: &&String| !wanted.iter().any(|wanted| wanted.accepts(note));
+        if let Some(note) = found.iter().find(unexpected).filter(|_| none || !wanted.is_empty()) {
+            return Err(format!("unexpected {what}: {note:?}"));
         }
     }
     Ok(())
@@ -408,7 +411,11 @@ mod tests {
     #[test]
     fn annotations_count() {
         let load = "load 1m\n  x 0+1x10\n\n";
-        assert_eq!(counts(&format!("{load}eval instant at 5m rate(x[5m])\n  {{}} 0.016666666\n")), (0, 1));
+        let none = "  expect no_info\n";
+        assert_eq!(counts(&format!("{load}eval instant at 5m rate(x[5m])\n  {{}} 0.016666666\n")), (1, 0));
+        assert_eq!(counts(&format!("{load}eval instant at 5m rate(x[5m])\n{none}  {{}} 0.016666666\n")), (0, 1));
+        let other = "  expect info msg: PromQL info: something else\n";
+        assert_eq!(counts(&format!("{load}eval instant at 5m rate(x[5m])\n{other}  {{}} 0.016666666\n")), (0, 1));
         assert_eq!(counts(&format!("{load}eval_info instant at 5m rate(x[5m])\n  {{}} 0.016666666\n")), (1, 0));
         let expect = "  expect info msg: PromQL info: metric might not be a counter\n";
         assert_eq!(counts(&format!("{load}eval instant at 5m rate(x[5m])\n{expect}  {{}} 0.016666666\n")), (1, 0));

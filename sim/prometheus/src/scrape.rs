@@ -32,8 +32,18 @@ pub struct Settings {
     pub honor_labels: bool,
     /// Whether timestamps of the page are taken.
     pub honor_timestamps: bool,
+    /// Whether series with timestamps of their own end when they vanish.
+    pub track_timestamps: bool,
     /// Most samples; 0 is no limit.
     pub sample_limit: usize,
+    /// Most labels of a sample; 0 is no limit.
+    pub label_limit: usize,
+    /// Longest label name in bytes; 0 is no limit.
+    pub label_name_length_limit: usize,
+    /// Longest label value in bytes; 0 is no limit.
+    pub label_value_length_limit: usize,
+    /// What a page without a usable content type is read as.
+    pub fallback: Option<Format>,
     /// Steps over the labels of samples.
     pub metric_relabel: Vec<Relabel>,
 }
@@ -43,7 +53,15 @@ impl From<&ScrapeConfig> for Settings {
         Self {
             honor_labels: config.honor_labels,
             honor_timestamps: config.honor_timestamps,
+            track_timestamps: config.track_timestamps_staleness,
             sample_limit: config.sample_limit,
+            label_limit: config.label_limit,
+            label_name_length_limit: config.label_name_length_limit,
+            label_value_length_limit: config.label_value_length_limit,
+            fallback: config
+                .fallback_scrape_protocol
+                .as_deref()
+                .map(|protocol| if protocol.starts_with("OpenMetrics") { Format::OpenMetrics } else { Format::Text }),
             metric_relabel: config.metric_relabel_configs.clone(),
         }
     }
@@ -213,6 +231,7 @@ const REPORTS: [&str; 5] = [
     "scrape_series_added",
 ];
 
+#[derive(Default)]
 struct Batch {
     points: Vec<(SeriesId, Point)>,
     present: BTreeSet<SeriesId>,
@@ -223,7 +242,8 @@ struct Batch {
 
 /// Appends the samples of a scrape, the report samples and the stale markers.
 ///
-/// A page that does not parse, or has more samples than the limit, counts as no page at all: nothing of it is kept.
+/// A page that does not parse, or exceeds a limit, counts as no page at all: nothing of it is kept, but what was read of it is
+/// reported.
 pub fn ingest(
     store: &mut Store,
     memory: &mut Memory,
@@ -236,40 +256,37 @@ pub fn ingest(
     memory.round += 1;
     let read = match outcome {
         Outcome::Page { content_type, body } => read_page(store, memory, settings, target, now_ms, content_type, body),
-        Outcome::Failed(reason) => Err((reason.clone(), 0)),
+        Outcome::Failed(reason) => Err(reason.clone()),
     };
     let mut summary = Summary::default();
-    match read {
-        Ok(batch) => {
-            summary.scraped = batch.scraped;
-            summary.kept = batch.points.len();
-            summary.added = batch.present.difference(&memory.present).count();
-            let vanished: Vec<SeriesId> = memory.present.difference(&batch.present).copied().collect();
-            for (id, point) in batch.points {
-                // Out of order and duplicate samples are counted by the store and do not fail the scrape.
-                let _ = store.append_to(id, point);
-            }
-            for (id, exemplar) in batch.exemplars {
-                let series = store.get(id).labels.clone();
-                // One that is late, repeated or too long is left out.
-                let _ = store.append_exemplar(&series, exemplar);
-            }
-            for (name, family) in batch.metadata {
-                if memory.metadata.get(&name) != Some(&family) {
-                    store.set_metadata(name.clone(), family.clone());
-                    memory.metadata.insert(name, family);
-                }
-            }
-            mark_stale(store, vanished, now_ms);
-            memory.present = batch.present;
-            let round = memory.round;
-            memory.known.retain(|_, known| known.round == round);
+    let (batch, error) = read.unwrap_or_else(|reason| (Batch::default(), Some(reason)));
+    summary.scraped = batch.scraped;
+    summary.kept = batch.points.len();
+    summary.added = batch.present.difference(&memory.present).count();
+    if let Some(reason) = error {
+        summary.error = Some(reason);
+        mark_stale(store, std::mem::take(&mut memory.present), now_ms);
+    } else {
+        let vanished: Vec<SeriesId> = memory.present.difference(&batch.present).copied().collect();
+        for (id, point) in batch.points {
+            // Out of order and duplicate samples are counted by the store and do not fail the scrape.
+            let _ = store.append_to(id, point);
         }
-        Err((reason, scraped)) => {
-            summary.error = Some(reason);
-            summary.scraped = scraped;
-            mark_stale(store, std::mem::take(&mut memory.present), now_ms);
+        for (id, exemplar) in batch.exemplars {
+            let series = store.get(id).labels.clone();
+            // One that is late, repeated or too long is left out.
+            let _ = store.append_exemplar(&series, exemplar);
         }
+        for (name, family) in batch.metadata {
+            if memory.metadata.get(&name) != Some(&family) {
+                store.set_metadata(name.clone(), family.clone());
+                memory.metadata.insert(name, family);
+            }
+        }
+        mark_stale(store, vanished, now_ms);
+        memory.present = batch.present;
+        let round = memory.round;
+        memory.known.retain(|_, known| known.round == round);
     }
     report(store, memory, target, now_ms, duration, &summary);
     summary
@@ -308,6 +325,29 @@ fn report(store: &mut Store, memory: &mut Memory, target: &Labels, now_ms: i64, 
     }
 }
 
+/// The format of a page by its content type, or what is wrong with that.
+fn format_of(content_type: &str, fallback: Option<Format>) -> Result<Format, String> {
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let odd = |parameter: &str| {
+        !parameter.trim().is_empty() && parameter.split_once('=').is_none_or(|(name, _)| name.trim().is_empty())
+    };
+    if fallback.is_none() && content_type.split(';').skip(1).any(odd) {
+        return Err(format!(
+            "cannot parse Content-Type {content_type:?} and no fallback_scrape_protocol for target\nmime: invalid media parameter"
+        ));
+    }
+    match (media.as_str(), fallback) {
+        ("application/openmetrics-text", _) => Ok(Format::OpenMetrics),
+        ("text/plain", _) => Ok(Format::Text),
+        (_, Some(fallback)) => Ok(fallback),
+        ("", None) => Err("non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target".to_owned()),
+        _ => Err(format!(
+            "received unsupported Content-Type {content_type:?} and no fallback_scrape_protocol specified for target"
+        )),
+    }
+}
+
+/// The samples of a page, and what it fails of; without samples where the page cannot be read at all.
 fn read_page(
     store: &mut Store,
     memory: &mut Memory,
@@ -316,13 +356,16 @@ fn read_page(
     now_ms: i64,
     content_type: &str,
     body: &str,
-) -> Result<Batch, (String, usize)> {
-    let mut batch =
-        Batch { points: Vec::new(), present: BTreeSet::new(), exemplars: Vec::new(), metadata: Vec::new(), scraped: 0 };
-    let mut entries = Entries::new(body, Format::from_content_type(content_type));
+) -> Result<(Batch, Option<String>), String> {
+    let mut batch = Batch::default();
+    let mut over_limit = None;
+    let mut entries = Entries::new(body, format_of(content_type, settings.fallback)?);
     loop {
-        let entry = entries.next_entry().map_err(|error| (error.to_string(), batch.scraped))?;
-        let Some(entry) = entry else { break };
+        let entry = match entries.next_entry() {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Ok((batch, over_limit)),
+            Err(error) => return Ok((batch, Some(error.to_string()))),
+        };
         let (series, value, timestamp_ms, exemplar) = match entry {
             Entry::Sample { series, value, timestamp_ms, exemplar } => (series, value, timestamp_ms, exemplar),
             Entry::Help(name, help) => {
@@ -345,14 +388,18 @@ fn read_page(
                 known.series
             }
             None => {
-                let labels =
-                    parse_series(series).map_err(|message| (entries.error(message).to_string(), batch.scraped))?;
-                let labels = relabel::apply(&merge(&labels, target, settings.honor_labels), &settings.metric_relabel);
-                let labels = labels.filter(|labels| labels.name().is_some());
-                let id = labels
-                    .map(|labels| store.series_id(&labels))
-                    .transpose()
-                    .map_err(|error| (error.to_string(), batch.scraped))?;
+                let labels = match parse_series(series) {
+                    Ok(labels) => labels,
+                    Err(message) => {
+                        // Only a label that stands twice is found after the sample was counted.
+                        batch.scraped -= usize::from(!message.contains("is not unique"));
+                        return Ok((batch, Some(entries.error(message).to_string())));
+                    }
+                };
+                let id = match new_series(store, settings, target, &labels) {
+                    Ok(id) => id,
+                    Err(reason) => return Ok((batch, Some(reason))),
+                };
                 memory.known.insert(series.to_owned(), Known { series: id, round: memory.round });
                 id
             }
@@ -362,10 +409,11 @@ fn read_page(
         let t_ms = own_time.unwrap_or(now_ms);
         batch.points.push((id, Point::float(t_ms, value)));
         if settings.sample_limit > 0 && batch.points.len() > settings.sample_limit {
-            return Err(("sample limit exceeded".to_owned(), batch.scraped));
+            // Read on, so that the report says how many samples there are.
+            over_limit = Some("sample limit exceeded".to_owned());
         }
-        // A series with its own timestamps ends by look-back only.
-        if own_time.is_none() {
+        // A series with its own timestamps ends by look-back only, unless they are tracked.
+        if own_time.is_none() || settings.track_timestamps {
             batch.present.insert(id);
         }
         if let Some(mut exemplar) = exemplar {
@@ -373,7 +421,51 @@ fn read_page(
             batch.exemplars.push((id, exemplar));
         }
     }
-    Ok(batch)
+}
+
+/// The series of labels seen for the first time; `None` where relabelling drops it.
+fn new_series(
+    store: &mut Store,
+    settings: &Settings,
+    target: &Labels,
+    labels: &Labels,
+) -> Result<Option<SeriesId>, String> {
+    let merged = merge(labels, target, settings.honor_labels);
+    let Some(labels) = relabel::apply(&merged, &settings.metric_relabel).filter(|labels| !labels.is_empty()) else {
+        return Ok(None);
+    };
+    if labels.name().is_none() {
+        return Err("missing metric name (__name__ label)".to_owned());
+    }
+    check_limits(settings, &labels)?;
+    store.series_id(&labels).map(Some).map_err(|error| error.to_string())
+}
+
+fn check_limits(settings: &Settings, labels: &Labels) -> Result<(), String> {
+    let shown = |text: &str| text.chars().take(50).collect::<String>();
+    let metric = shown(labels.value(METRIC_NAME));
+    let exceeds = |length: usize, limit: usize| limit > 0 && length > limit;
+    let (count, limit) = (labels.len(), settings.label_limit);
+    if exceeds(count, limit) {
+        return Err(format!("label_limit exceeded (metric: {metric}, number of labels: {count}, limit: {limit})"));
+    }
+    for (name, value) in labels.iter() {
+        let limit = settings.label_name_length_limit;
+        if exceeds(name.len(), limit) {
+            let (name, length) = (shown(name), name.len());
+            return Err(format!(
+                "label_name_length_limit exceeded (metric: {metric}, label name: {name}, length: {length}, limit: {limit})"
+            ));
+        }
+        let limit = settings.label_value_length_limit;
+        if exceeds(value.len(), limit) {
+            let (name, value, length) = (shown(name), shown(value), value.len());
+            return Err(format!(
+                "label_value_length_limit exceeded (metric: {metric}, label name: {name}, value: {value:?}, length: {length}, limit: {limit})"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn family(metadata: &mut Vec<(String, Family)>, name: String) -> &mut Family {
@@ -420,8 +512,8 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
-            let settings =
-                Settings { honor_labels: false, honor_timestamps: true, sample_limit: 0, metric_relabel: Vec::new() };
+            let config: ScrapeConfig = serde_saphyr::from_str("job_name: j").unwrap();
+            let settings = Settings::from(&config);
             Self { store: Store::new(), memory: Memory::default(), settings }
         }
 
@@ -480,7 +572,39 @@ mod tests {
         assert!(summary.error.unwrap().starts_with("line 2:"));
         assert!(fixture.store.select(&[Matcher::equal("__name__", "a")]).is_empty());
         fixture.settings.sample_limit = 1;
-        assert_eq!(fixture.scrape(2, "a 1\nb 1\n").error.as_deref(), Some("sample limit exceeded"));
+        let summary = fixture.scrape(2, "a 1\nb 1\nc 1\n");
+        assert_eq!(summary.error.as_deref(), Some("sample limit exceeded"));
+        assert_eq!((summary.scraped, summary.kept), (3, 3), "what was read is reported");
+    }
+
+    #[test]
+    fn labels_beyond_a_limit_fail_the_page() {
+        let mut fixture = Fixture::new();
+        let page = "metric{label=\"value\"} 1\n";
+        let mut refused = |set: fn(&mut Settings)| {
+            set(&mut fixture.settings);
+            fixture.scrape(1, page).error.unwrap_or_default()
+        };
+        let expected = "label_value_length_limit exceeded (metric: metric, label name: __name__, value: \"metric\", length: 6, limit: 5)";
+        assert_eq!(refused(|s| s.label_value_length_limit = 5), expected);
+        let expected = "label_name_length_limit exceeded (metric: metric, label name: __name__, length: 8, limit: 5)";
+        assert_eq!(refused(|s| s.label_name_length_limit = 5), expected);
+        let expected = "label_limit exceeded (metric: metric, number of labels: 4, limit: 3)";
+        assert_eq!(refused(|s| s.label_limit = 3), expected);
+        let mut fixture = Fixture::new();
+        fixture.settings.label_limit = 4;
+        assert_eq!(fixture.scrape(1, page).error, None);
+    }
+
+    #[test]
+    fn a_page_needs_a_content_type() {
+        let mut fixture = Fixture::new();
+        let mut error = |content_type: &str| fixture.ingest(1, &Outcome::Page { content_type, body: "a 1\n" }).error;
+        assert_eq!(error("text/plain; version=0.0.4"), None);
+        assert!(error("").is_some_and(|why| why.contains("blank Content-Type")));
+        assert!(error("text/html").is_some_and(|why| why.contains("unsupported Content-Type \"text/html\"")));
+        fixture.settings.fallback = Some(Format::Text);
+        assert_eq!(fixture.ingest(2, &Outcome::Page { content_type: "", body: "a 1\n" }).error, None);
     }
 
     #[test]

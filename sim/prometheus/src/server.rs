@@ -10,8 +10,8 @@ use crate::rules::{Group, parse_rules};
 use crate::scrape::{self, Memory, Outcome, Settings, Summary, Target};
 use crate::store::Store;
 use crate::template::External;
+use crate::transport::{Credentials, Transport};
 use bytes::Bytes;
-use http::header;
 use sim_clock::watch;
 use sim_net::Host;
 use sim_net::http::Client;
@@ -21,9 +21,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// What Prometheus asks for: OpenMetrics first. Protobuf is left out, since native histograms are.
-const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
-text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 pub(crate) const USER_AGENT: &str = "Prometheus/3.5.0";
 /// How often old samples are dropped.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(2 * 3600);
@@ -87,6 +84,11 @@ pub(crate) struct TargetStatus {
     pub target: Target,
     pub last: Option<(i64, Duration, Summary)>,
     settings: Settings,
+    credentials: Credentials,
+    /// Largest page in bytes; 0 is no limit.
+    body_size_limit: usize,
+    /// Why the target is not scraped at all.
+    refused: Option<String>,
     pub memory: Memory,
     /// The scrape configuration, to tell at a reload whether anything changed.
     fingerprint: String,
@@ -202,7 +204,7 @@ pub async fn run(
     mut files: Files,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let client = Client::new(host.clone());
+    let transport = Transport::new(host.clone(), files.read.clone());
     let mut tasks = Tasks::default();
     files.revision.mark_unchanged();
     {
@@ -210,7 +212,7 @@ pub async fn run(
         state.options = options.clone();
         state.started_ms = Some(sim_clock::now().as_millis());
     }
-    reload(&prometheus, &options, &files, &client, &mut tasks)?;
+    reload(&prometheus, &options, &files, &transport, &mut tasks)?;
     let listener =
         host.listen(options.port).map_err(|error| Error::Listen { port: options.port, message: error.to_string() })?;
     let served = prometheus.clone();
@@ -246,7 +248,7 @@ pub async fn run(
             changed = files.revision.changed(), if watching => {
                 watching = changed.is_ok();
                 if watching {
-                    let outcome = reload(&prometheus, &options, &files, &client, &mut tasks);
+                    let outcome = reload(&prometheus, &options, &files, &transport, &mut tasks);
                     prometheus.state().reload_error = outcome.err().map(|error| error.to_string());
                 }
             }
@@ -264,7 +266,7 @@ fn reload(
     prometheus: &Prometheus,
     options: &Options,
     files: &Files,
-    client: &Client,
+    transport: &Transport,
     tasks: &mut Tasks,
 ) -> Result<(), Error> {
     let text = text_of(files, &options.config_file)?;
@@ -287,7 +289,7 @@ fn reload(
     let now_ms = sim_clock::now().as_millis();
     let state = &mut *state;
     state.config_text = text;
-    apply_targets(prometheus, state, &config, client, tasks, now_ms);
+    apply_targets(prometheus, state, &config, transport, tasks, now_ms);
     apply_groups(prometheus, state, groups, tasks, now_ms);
     state.store.set_exemplars_max(config.storage.exemplars.max_exemplars);
     state.dropped = scrape::dropped(&config);
@@ -304,7 +306,7 @@ fn apply_targets(
     prometheus: &Prometheus,
     state: &mut State,
     config: &Config,
-    client: &Client,
+    transport: &Transport,
     tasks: &mut Tasks,
     now_ms: i64,
 ) {
@@ -315,8 +317,30 @@ fn apply_targets(
         let fingerprint = format!("{scrape:?} {:?} {:?}", target.interval, target.timeout);
         wanted.insert(
             key,
-            TargetStatus { target, last: None, settings: scrape.into(), memory: Memory::default(), fingerprint },
+            TargetStatus {
+                target,
+                last: None,
+                settings: scrape.into(),
+                memory: Memory::default(),
+                credentials: Credentials::from(scrape),
+                body_size_limit: scrape.body_size_limit,
+                refused: None,
+                fingerprint,
+            },
         );
+    }
+    for scrape in config.scrape_configs.iter().filter(|scrape| scrape.target_limit > 0) {
+        let mut own: Vec<&mut TargetStatus> =
+            wanted.values_mut().filter(|status| status.target.job == scrape.job_name).collect();
+        let (count, limit) = (own.len(), scrape.target_limit);
+        if count > limit {
+            for status in &mut own {
+                let message = format!("target_limit exceeded (number of targets: {count}, limit: {limit})");
+                status.refused = Some(message.clone());
+                // What is known of it from before must not hide that.
+                status.fingerprint.push_str(&message);
+            }
+        }
     }
     let old = std::mem::take(&mut state.targets);
     for (key, mut status) in old {
@@ -331,7 +355,7 @@ fn apply_targets(
     }
     for (key, status) in &wanted {
         if !tasks.0.contains_key(key) {
-            let task = scrape_loop(prometheus.clone(), key.clone(), status.target.clone(), client.clone());
+            let task = scrape_loop(prometheus.clone(), key.clone(), status.target.clone(), transport.clone());
             tasks.0.insert(key.clone(), sim_clock::spawn(key, task));
         }
     }
@@ -385,13 +409,20 @@ fn next_tick(last: Instant, interval: Duration) -> Instant {
     next
 }
 
-async fn scrape_loop(prometheus: Prometheus, key: String, target: Target, client: Client) {
-    let client = client.with_timeout(target.timeout);
+async fn scrape_loop(prometheus: Prometheus, key: String, target: Target, transport: Transport) {
     let mut tick = first_tick(&key, target.interval);
     loop {
         sleep_until(tick).await;
         let started = sim_clock::now();
-        let page = fetch(&client, &target).await;
+        let asked = {
+            let state = prometheus.state();
+            let Some(status) = state.targets.get(&key) else { return };
+            (status.refused.clone(), status.credentials.clone(), status.body_size_limit)
+        };
+        let page = match asked {
+            (Some(reason), ..) => Err(reason),
+            (None, credentials, limit) => transport.fetch(&target, &credentials, limit).await,
+        };
         let duration = sim_clock::now().since(started);
         let mut state = prometheus.state();
         let state = &mut *state;
@@ -416,26 +447,6 @@ async fn scrape_loop(prometheus: Prometheus, key: String, target: Target, client
         status.last = Some((now_ms, duration, summary));
         tick = next_tick(tick, target.interval);
     }
-}
-
-async fn fetch(client: &Client, target: &Target) -> Result<(String, Bytes), String> {
-    let request = http::Request::get(&target.url)
-        .header(header::ACCEPT, ACCEPT)
-        .header(header::USER_AGENT, USER_AGENT)
-        .header("X-Prometheus-Scrape-Timeout-Seconds", sim_wire::format_float(target.timeout.as_secs_f64()))
-        .body(Bytes::new())
-        .map_err(|error| error.to_string())?;
-    let response = client.send(request).await.map_err(|error| format!("Get {:?}: {error}", target.url))?;
-    if response.status() != http::StatusCode::OK {
-        return Err(format!("server returned HTTP status {}", response.status()));
-    }
-    let content_type = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    Ok((content_type, response.into_body()))
 }
 
 async fn rule_loop(prometheus: Prometheus, key: String, interval: Duration) {

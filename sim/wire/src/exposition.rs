@@ -234,7 +234,8 @@ impl<'a> Entries<'a> {
 }
 
 fn text_line(line: &str) -> Result<Option<Entry<'_>>, String> {
-    let line = line.strip_suffix('\r').unwrap_or(line).trim_start_matches([' ', '\t']);
+    // A carriage return is part of the line, as Prometheus reads it: it spoils the value before it.
+    let line = line.trim_start_matches([' ', '\t']);
     if line.is_empty() {
         return Ok(None);
     }
@@ -349,7 +350,11 @@ fn sample_line(line: &str, format: Format) -> Result<Entry<'_>, String> {
 }
 
 fn value_and_timestamp(rest: &str, format: Format) -> Result<(f64, Option<i64>), String> {
-    let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
+    let mut words: Box<dyn Iterator<Item = &str>> = match format {
+        Format::Text => Box::new(rest.split([' ', '\t']).filter(|word| !word.is_empty())),
+        // Exactly one blank between words, and nothing else.
+        Format::OpenMetrics => Box::new(rest.strip_prefix(' ').unwrap_or("\t").split(' ')),
+    };
     let value = float(words.next().ok_or("expected a float value, got the end of the line")?)?;
     let timestamp = words.next().map(|word| timestamp_ms(word, format)).transpose()?;
     match words.next() {
@@ -365,7 +370,9 @@ fn float(word: &str) -> Result<f64, String> {
 fn timestamp_ms(word: &str, format: Format) -> Result<i64, String> {
     let malformed = || format!("expected a timestamp, got {word:?}");
     match format {
-        Format::Text => word.parse().map_err(|_| malformed()),
+        // Digits only: a timestamp before 1970 is refused.
+        Format::Text if word.bytes().all(|b| b.is_ascii_digit()) => word.parse().map_err(|_| malformed()),
+        Format::Text => Err(malformed()),
         Format::OpenMetrics => {
             let seconds: f64 = word.parse().map_err(|_| malformed())?;
             if !seconds.is_finite() {
@@ -425,8 +432,11 @@ fn labels_of(series: &str, name_required: bool) -> Result<Labels, String> {
             }
             let end = quoted_end(tail)?;
             let value = unescape(&tail[1..end - 1])?;
-            if label == METRIC_NAME || pairs.iter().any(|(known, _)| **known == *label) {
-                return Err(format!("label {label:?} is given twice"));
+            if label == METRIC_NAME {
+                return Err("metric name not set".to_owned());
+            }
+            if pairs.iter().any(|(known, _)| **known == *label) {
+                return Err(format!("label name {label:?} is not unique: invalid sample"));
             }
             pairs.push((label.into(), value.into()));
             rest = &tail[end..];
@@ -513,7 +523,7 @@ mod tests {
     fn text_format_reads_metadata_escapes_blanks_and_timestamps() {
         let page = text(concat!(
             "# just a comment\n\n# HELP a A\\nb\\\\c\n# TYPE a histogram\n",
-            " a_bucket { le=\"+Inf\" , x=\"q\\\"\\\\\\n\", } 4 -7\n\ta_sum\t+Inf\r\na_count NaN"
+            " a_bucket { le=\"+Inf\" , x=\"q\\\"\\\\\\n\", } 4 7\n\ta_sum\t+Inf\na_count NaN"
         ));
         assert_eq!(
             page.families["a"],
@@ -523,7 +533,7 @@ mod tests {
             page.samples[0].labels,
             Labels::from_pairs([("__name__", "a_bucket"), ("le", "+Inf"), ("x", "q\"\\\n")])
         );
-        assert_eq!(page.samples[0].timestamp_ms, Some(-7));
+        assert_eq!(page.samples[0].timestamp_ms, Some(7));
         assert_eq!(page.samples[1].value, f64::INFINITY);
         assert!(page.samples[2].value.is_nan());
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::model::{Endpoint, Prometheus, PrometheusRule, RelabelConfig, ServiceMonitor};
-use super::store::{Cluster, Key, Kind};
-use super::targets::{Target, discover};
+use super::model::{Endpoint, Prometheus, PrometheusRule, RelabelConfig};
+use super::store::{Cluster, Kind};
+use super::targets::{Target, discover, discover_pods};
 use crate::selector::LabelSelector;
 
 /// Where the rule files are mounted.
@@ -99,34 +99,95 @@ fn scrape_configs(prometheus: &Prometheus, cluster: &Cluster, warnings: &mut Vec
         for field in monitor.spec.rest.keys() {
             warnings.push(format!("ServiceMonitor {namespace}/{name}: spec.{field} is not acted on"));
         }
+        let limits = Limits {
+            samples: monitor.spec.sample_limit,
+            targets: monitor.spec.target_limit,
+            labels: monitor.spec.label_limit,
+            label_name_length: monitor.spec.label_name_length_limit,
+            label_value_length: monitor.spec.label_value_length_limit,
+        };
+        let role = spec.service_discovery_role.unwrap_or_default();
         for (index, endpoint) in monitor.spec.endpoints.iter().enumerate() {
-            let tls =
-                endpoint.tls_config.iter().flat_map(|tls| tls.rest.keys().map(|field| format!("tlsConfig.{field}")));
-            let unknown: Vec<String> = endpoint.rest.keys().cloned().chain(tls).collect();
-            if unknown.is_empty() {
-                configs.push(scrape_config(prometheus, cluster, monitor, index, endpoint));
-            } else {
-                // Scraping without, say, the credentials asked for would be worse than not scraping.
-                let fields = unknown.join(", ");
-                warnings.push(format!(
-                    "ServiceMonitor {namespace}/{name}: endpoint {index} is left out: {fields} not supported"
-                ));
+            let place = Place { kind: "ServiceMonitor", prefix: "serviceMonitor", namespace, name, index };
+            if place.is_understood(endpoint, warnings) {
+                let found = discover(cluster, role, monitor, endpoint);
+                configs.push(scrape_config(prometheus, &place, endpoint, &limits, found));
+            }
+        }
+    }
+    let namespaces = spec.pod_monitor_namespace_selector.as_ref();
+    for ((namespace, name), monitor) in &cluster.pod_monitors {
+        let selector = spec.pod_monitor_selector.as_ref();
+        if !selects(cluster, selector, namespaces, prometheus, namespace, &monitor.metadata.labels) {
+            continue;
+        }
+        for field in monitor.spec.rest.keys() {
+            warnings.push(format!("PodMonitor {namespace}/{name}: spec.{field} is not acted on"));
+        }
+        let limits = Limits {
+            samples: monitor.spec.sample_limit,
+            targets: monitor.spec.target_limit,
+            labels: monitor.spec.label_limit,
+            label_name_length: monitor.spec.label_name_length_limit,
+            label_value_length: monitor.spec.label_value_length_limit,
+        };
+        for (index, endpoint) in monitor.spec.pod_metrics_endpoints.iter().enumerate() {
+            let place = Place { kind: "PodMonitor", prefix: "podMonitor", namespace, name, index };
+            if place.is_understood(endpoint, warnings) {
+                let found = discover_pods(cluster, monitor, endpoint);
+                configs.push(scrape_config(prometheus, &place, endpoint, &limits, found));
             }
         }
     }
     let rejected = |kind| cluster.rejected.iter().filter(move |((of, _), _)| *of == kind);
-    for ((kind, (namespace, name)), why) in rejected(Kind::ServiceMonitor).chain(rejected(Kind::PrometheusRule)) {
+    let rejected = [Kind::ServiceMonitor, Kind::PodMonitor, Kind::PrometheusRule].into_iter().flat_map(rejected);
+    for ((kind, (namespace, name)), why) in rejected {
         warnings.push(format!("{kind:?} {namespace}/{name} is rejected: {why}"));
     }
     Value::Array(configs)
 }
 
+/// Limits of a monitor.
+struct Limits {
+    samples: Option<u64>,
+    targets: Option<u64>,
+    labels: Option<u64>,
+    label_name_length: Option<u64>,
+    label_value_length: Option<u64>,
+}
+
+/// An endpoint of a monitor.
+struct Place<'a> {
+    kind: &'static str,
+    /// What its job's name starts with.
+    prefix: &'static str,
+    namespace: &'a str,
+    name: &'a str,
+    index: usize,
+}
+
+impl Place<'_> {
+    /// Whether everything that the endpoint asks for is acted on; a warning where it is not.
+    fn is_understood(&self, endpoint: &Endpoint, warnings: &mut Vec<String>) -> bool {
+        let tls = endpoint.tls_config.iter().flat_map(|tls| tls.rest.keys().map(|field| format!("tlsConfig.{field}")));
+        let unknown: Vec<String> = endpoint.rest.keys().cloned().chain(tls).collect();
+        if unknown.is_empty() {
+            return true;
+        }
+        // Scraping without, say, the credentials asked for would be worse than not scraping.
+        let Self { kind, namespace, name, index, .. } = self;
+        let fields = unknown.join(", ");
+        warnings.push(format!("{kind} {namespace}/{name}: endpoint {index} is left out: {fields} not supported"));
+        false
+    }
+}
+
 fn scrape_config(
     prometheus: &Prometheus,
-    cluster: &Cluster,
-    monitor: &ServiceMonitor,
-    index: usize,
+    place: &Place<'_>,
     endpoint: &Endpoint,
+    limits: &Limits,
+    targets: Vec<Target>,
 ) -> Value {
     let mut config = Map::new();
     let mut set = |name: &str, value: Value| {
@@ -134,8 +195,8 @@ fn scrape_config(
             config.insert(name.to_owned(), value);
         }
     };
-    let (namespace, name): Key = (monitor.metadata.namespace.clone(), monitor.metadata.name.clone());
-    set("job_name", json!(format!("serviceMonitor/{namespace}/{name}/{index}")));
+    let Place { prefix, namespace, name, index, .. } = place;
+    set("job_name", json!(format!("{prefix}/{namespace}/{name}/{index}")));
     set("honor_labels", json!(endpoint.honor_labels && !prometheus.spec.override_honor_labels));
     set("honor_timestamps", json!(endpoint.honor_timestamps));
     set("scrape_interval", json!(endpoint.interval));
@@ -164,14 +225,12 @@ fn scrape_config(
     if let Some(file) = &endpoint.bearer_token_file {
         set("authorization", json!({"type": "Bearer", "credentials_file": file}));
     }
-    let limits = &monitor.spec;
-    set("sample_limit", json!(limits.sample_limit));
-    set("target_limit", json!(limits.target_limit));
-    set("label_limit", json!(limits.label_limit));
-    set("label_name_length_limit", json!(limits.label_name_length_limit));
-    set("label_value_length_limit", json!(limits.label_value_length_limit));
+    set("sample_limit", json!(limits.samples));
+    set("target_limit", json!(limits.targets));
+    set("label_limit", json!(limits.labels));
+    set("label_name_length_limit", json!(limits.label_name_length));
+    set("label_value_length_limit", json!(limits.label_value_length));
 
-    let role = prometheus.spec.service_discovery_role.unwrap_or_default();
     let with_meta = !endpoint.relabelings.is_empty();
     let group = |Target { address, mut labels, meta }: Target| {
         if with_meta {
@@ -179,7 +238,7 @@ fn scrape_config(
         }
         json!({"targets": [address], "labels": labels})
     };
-    let groups: Vec<Value> = discover(cluster, role, monitor, endpoint).into_iter().map(group).collect();
+    let groups: Vec<Value> = targets.into_iter().map(group).collect();
     set("static_configs", Value::Array(groups));
     if !endpoint.relabelings.is_empty() {
         set("relabel_configs", relabel_configs(&endpoint.relabelings));

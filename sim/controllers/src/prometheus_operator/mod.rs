@@ -1,10 +1,10 @@
-//! The Prometheus Operator: Prometheus, ServiceMonitor and PrometheusRule objects become a configured Prometheus.
+//! The Prometheus Operator: Prometheus, ServiceMonitor, PodMonitor and PrometheusRule objects become a configured Prometheus.
 //!
 //! [`run`] watches the cluster through the Kubernetes API and applies, for each Prometheus object,
 //!
 //! | object | holds |
 //! |---|---|
-//! | Secret `prometheus-<name>` | `prometheus.yaml`, with a scrape configuration per endpoint of each selected ServiceMonitor |
+//! | Secret `prometheus-<name>` | `prometheus.yaml`, with a scrape configuration per endpoint of each selected ServiceMonitor and PodMonitor |
 //! | ConfigMap `prometheus-<name>-rulefiles-0` | a rule file per selected PrometheusRule |
 //! | Service `prometheus-operated` | the governing Service |
 //! | StatefulSet `prometheus-<name>` | Prometheus itself |
@@ -12,7 +12,7 @@
 //! and writes the condition `Reconciled` to its status. Differences from the real operator: targets are written as
 //! `static_configs` with the labels that discovery and relabelling would have yielded (discovery inside Prometheus is
 //! not modelled); the configuration is stored uncompressed and read by Prometheus itself (feature
-//! `auto-reload-config`), without the config-reloader sidecar; PodMonitor, Probe, ScrapeConfig and Alertmanager objects
+//! `auto-reload-config`), without the config-reloader sidecar; Probe, ScrapeConfig and Alertmanager objects
 //! are not read. Fields that are not acted on are named in the condition's message.
 
 pub mod config;

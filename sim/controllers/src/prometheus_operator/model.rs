@@ -71,6 +71,10 @@ pub struct PrometheusSpec {
     pub service_monitor_selector: Option<LabelSelector>,
     /// In which namespaces; absent: the Prometheus' own.
     pub service_monitor_namespace_selector: Option<LabelSelector>,
+    /// Which PodMonitors; absent: none.
+    pub pod_monitor_selector: Option<LabelSelector>,
+    /// In which namespaces; absent: the Prometheus' own.
+    pub pod_monitor_namespace_selector: Option<LabelSelector>,
     /// Which PrometheusRules; absent: none.
     pub rule_selector: Option<LabelSelector>,
     /// In which namespaces; absent: the Prometheus' own.
@@ -148,7 +152,45 @@ pub struct ServiceMonitorSpec {
     pub rest: BTreeMap<String, Value>,
 }
 
-/// In which namespaces a monitor looks for Services.
+/// A `monitoring.coreos.com/v1` PodMonitor.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct PodMonitor {
+    /// The object's metadata.
+    pub metadata: Meta,
+    /// What is scraped.
+    pub spec: PodMonitorSpec,
+}
+
+/// The specification of a [`PodMonitor`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodMonitorSpec {
+    /// Which Pods.
+    pub selector: LabelSelector,
+    /// In which namespaces; by default the monitor's own.
+    pub namespace_selector: NamespaceSelector,
+    /// Which ports of these Pods, and how.
+    pub pod_metrics_endpoints: Vec<Endpoint>,
+    /// The Pod's label that becomes `job`, instead of the monitor's namespace and name.
+    pub job_label: Option<String>,
+    /// Labels of the Pod that go on every series.
+    pub pod_target_labels: Vec<String>,
+    /// Limit of samples a scrape.
+    pub sample_limit: Option<u64>,
+    /// Limit of targets.
+    pub target_limit: Option<u64>,
+    /// Limit of labels a sample.
+    pub label_limit: Option<u64>,
+    /// Limit of a label name's length, in bytes.
+    pub label_name_length_limit: Option<u64>,
+    /// Limit of a label value's length, in bytes.
+    pub label_value_length_limit: Option<u64>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+/// In which namespaces a monitor looks for Services or Pods.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NamespaceSelector {
@@ -158,12 +200,27 @@ pub struct NamespaceSelector {
     pub match_names: Vec<String>,
 }
 
-/// One endpoint of a ServiceMonitor.
+impl NamespaceSelector {
+    /// Whether a monitor in the namespace `own` looks into `namespace`.
+    pub fn includes(&self, own: &str, namespace: &str) -> bool {
+        if self.any {
+            true
+        } else if self.match_names.is_empty() {
+            namespace == own
+        } else {
+            self.match_names.iter().any(|name| name == namespace)
+        }
+    }
+}
+
+/// One endpoint of a ServiceMonitor or PodMonitor.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoint {
     /// The name of the Service's port.
     pub port: Option<String>,
+    /// The number of the container's port, where `port` is not given (PodMonitor).
+    pub port_number: Option<u16>,
     /// The number or name of the container's port, where `port` is not given.
     pub target_port: Option<Value>,
     /// The path; `/metrics` by default.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::model::{EndpointSlice, Endpoints, Namespace, Pod, Prometheus, PrometheusRule, Service, ServiceMonitor};
+use super::model::{
+    EndpointSlice, Endpoints, Namespace, Pod, PodMonitor, Prometheus, PrometheusRule, Service, ServiceMonitor,
+};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -16,6 +18,7 @@ pub type Key = (String, String);
 pub enum Kind {
     Prometheus,
     ServiceMonitor,
+    PodMonitor,
     PrometheusRule,
     Namespace,
     Service,
@@ -26,9 +29,10 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Prometheus,
         Self::ServiceMonitor,
+        Self::PodMonitor,
         Self::PrometheusRule,
         Self::Namespace,
         Self::Service,
@@ -42,6 +46,7 @@ impl Kind {
         match self {
             Self::Prometheus => "/apis/monitoring.coreos.com/v1/prometheuses",
             Self::ServiceMonitor => "/apis/monitoring.coreos.com/v1/servicemonitors",
+            Self::PodMonitor => "/apis/monitoring.coreos.com/v1/podmonitors",
             Self::PrometheusRule => "/apis/monitoring.coreos.com/v1/prometheusrules",
             Self::Namespace => "/api/v1/namespaces",
             Self::Service => "/api/v1/services",
@@ -59,6 +64,8 @@ pub struct Cluster {
     pub prometheuses: BTreeMap<Key, Prometheus>,
     /// ServiceMonitors.
     pub service_monitors: BTreeMap<Key, ServiceMonitor>,
+    /// PodMonitors.
+    pub pod_monitors: BTreeMap<Key, PodMonitor>,
     /// PrometheusRules.
     pub rules: BTreeMap<Key, PrometheusRule>,
     /// Namespaces; the key's namespace is empty.
@@ -93,6 +100,7 @@ impl Cluster {
         match kind {
             Kind::Prometheus => put(&mut self.prometheuses, rejected, kind, key, object),
             Kind::ServiceMonitor => put(&mut self.service_monitors, rejected, kind, key, object),
+            Kind::PodMonitor => put(&mut self.pod_monitors, rejected, kind, key, object),
             Kind::PrometheusRule => put(&mut self.rules, rejected, kind, key, object),
             Kind::Namespace => put(&mut self.namespaces, rejected, kind, key, object),
             Kind::Service => put(&mut self.services, rejected, kind, key, object),
@@ -108,6 +116,7 @@ impl Cluster {
         let was_known = match kind {
             Kind::Prometheus => self.prometheuses.remove(key).is_some(),
             Kind::ServiceMonitor => self.service_monitors.remove(key).is_some(),
+            Kind::PodMonitor => self.pod_monitors.remove(key).is_some(),
             Kind::PrometheusRule => self.rules.remove(key).is_some(),
             Kind::Namespace => self.namespaces.remove(key).is_some(),
             Kind::Service => self.services.remove(key).is_some(),
@@ -136,6 +145,7 @@ impl Cluster {
         let mut keys: Vec<Key> = match kind {
             Kind::Prometheus => self.prometheuses.keys().cloned().collect(),
             Kind::ServiceMonitor => self.service_monitors.keys().cloned().collect(),
+            Kind::PodMonitor => self.pod_monitors.keys().cloned().collect(),
             Kind::PrometheusRule => self.rules.keys().cloned().collect(),
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
             Kind::Service => self.services.keys().cloned().collect(),

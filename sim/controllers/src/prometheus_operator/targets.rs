@@ -1,4 +1,4 @@
-//! From a ServiceMonitor's endpoint to addresses with labels.
+//! From an endpoint of a ServiceMonitor or PodMonitor to addresses with labels.
 //!
 //! The real operator writes `kubernetes_sd_configs` and lets Prometheus discover and relabel. Discovery inside Prometheus
 //! is not modelled; the same addresses and labels are computed here and written as `static_configs`.
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::model::{DiscoveryRole, Endpoint, Meta, Pod, ServiceMonitor, TargetRef};
+use super::model::{DiscoveryRole, Endpoint, Meta, Pod, PodMonitor, ServiceMonitor, TargetRef};
 use super::store::Cluster;
 
 /// An address to scrape.
@@ -33,16 +33,7 @@ struct Found<'a> {
 
 /// All targets of one endpoint of a monitor, sorted.
 pub fn discover(cluster: &Cluster, role: DiscoveryRole, monitor: &ServiceMonitor, endpoint: &Endpoint) -> Vec<Target> {
-    let in_scope = |namespace: &str| {
-        let selector = &monitor.spec.namespace_selector;
-        if selector.any {
-            true
-        } else if selector.match_names.is_empty() {
-            namespace == monitor.metadata.namespace
-        } else {
-            selector.match_names.iter().any(|name| name == namespace)
-        }
-    };
+    let in_scope = |namespace: &str| monitor.spec.namespace_selector.includes(&monitor.metadata.namespace, namespace);
     let mut targets = Vec::new();
     for service in cluster.services.values().map(|service| &service.metadata) {
         if !in_scope(&service.namespace) || !monitor.spec.selector.matches(&service.labels) {
@@ -55,6 +46,101 @@ pub fn discover(cluster: &Cluster, role: DiscoveryRole, monitor: &ServiceMonitor
     targets.sort();
     targets.dedup();
     targets
+}
+
+/// All targets of one endpoint of a PodMonitor, sorted: the matching ports of the Pods that it selects.
+pub fn discover_pods(cluster: &Cluster, monitor: &PodMonitor, endpoint: &Endpoint) -> Vec<Target> {
+    let spec = &monitor.spec;
+    let selected = |pod: &&Pod| {
+        let meta = &pod.metadata;
+        let ended = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
+        spec.namespace_selector.includes(&monitor.metadata.namespace, &meta.namespace)
+            && spec.selector.matches(&meta.labels)
+            && !pod.status.pod_ip.is_empty()
+            && (endpoint.filter_running == Some(false) || !ended)
+    };
+    let mut targets = Vec::new();
+    for pod in cluster.pods.values().filter(selected) {
+        for container in &pod.spec.containers {
+            for port in &container.ports {
+                let endpoint_label = match (&endpoint.port, endpoint.port_number, &endpoint.target_port) {
+                    (Some(name), ..) if *name == port.name => name.clone(),
+                    (None, Some(number), _) if number == port.container_port => number.to_string(),
+                    (None, None, Some(Value::Number(number)))
+                        if number.as_u64() == Some(port.container_port.into()) =>
+                    {
+                        number.to_string()
+                    }
+                    (None, None, Some(Value::String(name))) if *name == port.name => name.clone(),
+                    _ => continue,
+                };
+                targets.push(pod_target(
+                    monitor,
+                    pod,
+                    (&container.name, &port.name),
+                    port.container_port,
+                    &endpoint_label,
+                ));
+            }
+        }
+    }
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+fn pod_target(
+    monitor: &PodMonitor,
+    pod: &Pod,
+    (container, port_name): (&str, &str),
+    port: u16,
+    endpoint_label: &str,
+) -> Target {
+    let meta = &pod.metadata;
+    let mut labels = BTreeMap::new();
+    let mut set = |name: &str, value: &str| {
+        if !value.is_empty() {
+            labels.insert(name.to_owned(), value.to_owned());
+        }
+    };
+    set("namespace", &meta.namespace);
+    set("container", container);
+    set("pod", &meta.name);
+    set("endpoint", endpoint_label);
+    for name in &monitor.spec.pod_target_labels {
+        set(&label_name(name), meta.labels.get(name).map(String::as_str).unwrap_or_default());
+    }
+    set("job", &format!("{}/{}", monitor.metadata.namespace, monitor.metadata.name));
+    if let Some(job) = monitor.spec.job_label.as_ref().and_then(|label| meta.labels.get(label)) {
+        set("job", job);
+    }
+    let mut seen = BTreeMap::new();
+    let mut set = |name: &str, value: &str| {
+        seen.insert(format!("__meta_kubernetes_{name}"), value.to_owned());
+    };
+    set("namespace", &meta.namespace);
+    pod_meta(&mut set, pod, Some((container, port_name)), port);
+    let ip = &pod.status.pod_ip;
+    let host = if ip.contains(':') { format!("[{ip}]") } else { ip.clone() };
+    Target { address: format!("{host}:{port}"), labels, meta: seen }
+}
+
+/// What discovery says of a Pod and of one of its ports.
+fn pod_meta(set: &mut impl FnMut(&str, &str), pod: &Pod, container: Option<(&str, &str)>, port: u16) {
+    set("pod_name", &pod.metadata.name);
+    set("pod_uid", &pod.metadata.uid);
+    set("pod_ip", &pod.status.pod_ip);
+    set("pod_phase", &pod.status.phase);
+    set("pod_node_name", &pod.spec.node_name);
+    for (name, value) in &pod.metadata.labels {
+        set(&format!("pod_label_{}", label_name(name)), value);
+        set(&format!("pod_labelpresent_{}", label_name(name)), "true");
+    }
+    if let Some((container, port_name)) = container {
+        set("pod_container_name", container);
+        set("pod_container_port_name", port_name);
+        set("pod_container_port_number", &port.to_string());
+    }
 }
 
 /// The addresses behind a Service. Those that are not ready are among them: Prometheus scrapes them too.
@@ -197,20 +283,7 @@ fn meta(
         set("endpoint_address_target_name", &target.name);
     }
     if let Some(pod) = pod {
-        set("pod_name", &pod.metadata.name);
-        set("pod_uid", &pod.metadata.uid);
-        set("pod_ip", &pod.status.pod_ip);
-        set("pod_phase", &pod.status.phase);
-        set("pod_node_name", &pod.spec.node_name);
-        for (name, value) in &pod.metadata.labels {
-            set(&format!("pod_label_{}", label_name(name)), value);
-            set(&format!("pod_labelpresent_{}", label_name(name)), "true");
-        }
-    }
-    if let Some((container, port)) = container {
-        set("pod_container_name", container);
-        set("pod_container_port_name", port);
-        set("pod_container_port_number", &found.port.to_string());
+        pod_meta(&mut set, pod, container, found.port);
     }
     meta
 }

@@ -457,3 +457,49 @@ fn a_watch_whose_version_has_expired_lists_again() {
     assert_eq!(fake.lists[&Kind::Service], 1, "a broken connection goes on from where it was");
     assert_eq!(fake.applied.len(), 5);
 }
+
+#[test]
+fn a_pod_monitor_finds_the_ports_of_the_pods_that_it_selects() {
+    let mut cluster = shipped();
+    cluster.put(Kind::Pod, pod("ended", "Succeeded", "10.244.0.9"));
+    cluster.put(
+        Kind::PodMonitor,
+        json!({
+            "metadata": {"namespace": "multigres-operator", "name": "managers", "labels": {"team": "db"}},
+            "spec": {
+                "selector": {"matchLabels": {"control-plane": "controller-manager"}},
+                "podTargetLabels": ["control-plane"],
+                "sampleLimit": 100,
+                "podMetricsEndpoints": [{"port": "metrics", "path": "/m"}, {"portNumber": 1}, {"port": "metrics", "oauth2": {}}],
+            },
+        }),
+    );
+    let mut prometheus = cluster.prometheuses.values().next().expect("one").clone();
+    let jobs = |prometheus: &model::Prometheus, warnings: &mut Vec<String>| -> Vec<Value> {
+        let configuration = config::configuration(prometheus, &cluster, warnings);
+        let all = configuration["scrape_configs"].as_array().expect("a list").clone();
+        all.into_iter()
+            .filter(|job| job["job_name"].as_str().is_some_and(|name| name.starts_with("podMonitor/")))
+            .collect()
+    };
+    assert!(jobs(&prometheus, &mut Vec::new()).is_empty(), "no selector selects nothing");
+    prometheus.spec.pod_monitor_selector = Some(crate::selector::LabelSelector::default());
+    let mut warnings = Vec::new();
+    let found = jobs(&prometheus, &mut warnings);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0]["job_name"], "podMonitor/multigres-operator/managers/0");
+    assert_eq!((&found[0]["metrics_path"], &found[0]["sample_limit"]), (&json!("/m"), &json!(100)));
+    assert_eq!(
+        found[0]["static_configs"],
+        json!([{"targets": ["10.244.0.5:8443"], "labels": {
+            "container": "manager", "control_plane": "controller-manager", "endpoint": "metrics",
+            "job": "multigres-operator/managers", "namespace": "multigres-operator", "pod": "manager-0",
+        }}])
+    );
+    assert_eq!(found[1]["static_configs"], json!([]));
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.contains("PodMonitor multigres-operator/managers: endpoint 2 is left out: oauth2"))
+    );
+}

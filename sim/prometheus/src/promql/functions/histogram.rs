@@ -221,7 +221,7 @@ fn bucket_quantile(q: f64, buckets: Vec<Bucket>) -> (f64, bool) {
 fn first_that(n: usize, holds: impl Fn(usize) -> bool) -> usize {
     let (mut from, mut to) = (0, n);
     while from < to {
-        let middle = (from + to) / 2;
+        let middle = usize::midpoint(from, to);
         if holds(middle) {
             to = middle;
         } else {
