@@ -1,4 +1,4 @@
-//! A Prometheus on loopback, for real clients: `serve [--experimental] ADDRESS CONFIG-FILE [RULE-FILE…]`.
+//! A Prometheus on loopback, for real clients: `serve [--experimental] [--delayed-name-removal] ADDRESS CONFIG-FILE [RULE-FILE…]`.
 //!
 //! The files are read once; remote write and OTLP are on, and so are the experimental functions after `--experimental`. Ends when its
 //! standard input does.
@@ -12,7 +12,8 @@ use sim_prometheus::server::{Files, Options, Prometheus, run};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (flags, args): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
-    let experimental = flags.iter().any(|flag| flag == "--experimental");
+    let given = |name: &str| flags.iter().any(|flag| flag == name);
+    let (experimental, delayed) = (given("--experimental"), given("--delayed-name-removal"));
     let [address, config_file, ..] = args.as_slice() else {
         return Err("usage: serve ADDRESS CONFIG-FILE [RULE-FILE...]".into());
     };
@@ -27,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         remote_write_receiver: true,
         otlp_receiver: true,
         experimental_functions: experimental,
+        delayed_name_removal: delayed,
         ..Options::default()
     };
     let world = sim_loopback::start(

@@ -62,9 +62,19 @@ impl Default for Options {
 pub async fn run(host: Host, options: Options) {
     let api = Api::new(host, &options.api_server, "PrometheusOperator/0.93.1", options.token);
     let (sender, receiver) = mpsc::channel(UPDATES_MAX);
-    let watches = join_all(Kind::ALL.map(|kind| api.follow(kind.path(), kind, sender.clone())));
+    let (wanted, pods_wanted) = sim_clock::watch::channel(false);
+    let watches = join_all(Kind::ALL.map(|kind| {
+        let (api, sender, mut pods_wanted) = (&api, sender.clone(), pods_wanted.clone());
+        async move {
+            // PodMonitors are looked at from the first Prometheus on that selects any.
+            if kind == Kind::PodMonitor && pods_wanted.wait_for(|wanted| *wanted).await.is_err() {
+                return;
+            }
+            api.follow(kind.path(), kind, sender).await;
+        }
+    }));
     drop(sender);
-    drop(select(Box::pin(watches), Box::pin(reconcile(&api, receiver))).await);
+    drop(select(Box::pin(watches), Box::pin(reconcile(&api, receiver, wanted))).await);
 }
 
 /// What has been written, so that only changes are.
@@ -76,9 +86,14 @@ struct Written {
     conditions: BTreeMap<String, (i64, Result<Vec<String>, String>)>,
 }
 
-async fn reconcile(api: &Api, mut updates: mpsc::Receiver<(Kind, Update)>) {
+async fn reconcile(
+    api: &Api,
+    mut updates: mpsc::Receiver<(Kind, Update)>,
+    pod_monitors_wanted: sim_clock::watch::Sender<bool>,
+) {
     let mut cluster = Cluster::default();
-    let mut unlisted: Vec<Kind> = Kind::ALL.to_vec();
+    let mut unlisted: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| *kind != Kind::PodMonitor).collect();
+    let mut follows_pod_monitors = false;
     let mut written = Written::default();
     let mut backoff = Backoff::new("prometheus-operator/apply");
     let mut failed = false;
@@ -95,6 +110,11 @@ async fn reconcile(api: &Api, mut updates: mpsc::Receiver<(Kind, Update)>) {
         }
         while let Ok((kind, update)) = updates.try_recv() {
             changed |= take_in(&mut cluster, &mut unlisted, kind, update);
+        }
+        if !follows_pod_monitors && cluster.prometheuses.values().any(|one| one.spec.pod_monitor_selector.is_some()) {
+            follows_pod_monitors = true;
+            unlisted.push(Kind::PodMonitor);
+            pod_monitors_wanted.send_replace(true);
         }
         // Before everything has been listed once, a configuration would lack targets that are there.
         if !unlisted.is_empty() || !(changed || failed) {

@@ -43,6 +43,8 @@ pub(super) fn info(call: &Call<'_, '_>) -> Result<Val, EvalError> {
 
     let mut out = Vec::with_capacity(base.len());
     for mut sample in base {
+        // As Prometheus 3.5 has it: a name that was to be dropped at the end comes back.
+        sample.drop_name = false;
         if is_info(&sample.labels) {
             out.push(sample);
             continue;
