@@ -40,8 +40,7 @@
 //!
 //! **Not done on the wire:** protobuf is read, not written (406 if a client takes nothing else); descriptions of table columns are short texts of our own.
 //!
-//! **Not done, without an answer of its own:** CRDs whose names are taken by another are accepted, defaults of a schema
-//! that changed are not filled in on reads; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; zero values that
+//! **Not done, without an answer of its own:** defaults of a schema that changed are not filled in on reads; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; zero values that
 //! Go's encoder leaves out (`hostNetwork: false`) stay where a client sent them; `exec` and `grpc` probes fail with a text
 //! that says so; who owned a map (`metadata.labels` itself) goes on owning it when its last entry went, so that another's apply conflicts.
 //!

@@ -11,6 +11,7 @@
 //! assert_eq!(causes[0].message, "Invalid value: \"a.example.com\": must be spec.names.plural+\".\"+spec.group");
 //! ```
 
+pub(crate) mod names;
 mod schema;
 
 use std::collections::BTreeSet;

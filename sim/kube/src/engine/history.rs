@@ -34,6 +34,11 @@ impl Clock {
 }
 
 impl Engine {
+    /// The time that the engine was told last.
+    pub(in crate::engine) fn told_time(&self) -> Timestamp {
+        self.clock.marks.back().map_or_else(Timestamp::default, |(at, _)| *at)
+    }
+
     /// Tells the engine the time, before anything is done at it: marks the revision and compacts when it is time.
     pub fn tick(&mut self, now: Timestamp) {
         let revision = self.store.revision();

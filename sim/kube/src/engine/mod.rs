@@ -315,7 +315,7 @@ impl Engine {
             let place = (resource.table.clone(), key.clone());
             self.uids.insert(json::uid(&object).to_owned(), place);
         }
-        if resource.kind == "CustomResourceDefinition" {
+        if resource.kind == "CustomResourceDefinition" && crate::definitions::names::established(&object) {
             self.registry.add_definition(&object);
         }
         let cooled = self.store.put(&resource.table, key, object);
@@ -371,6 +371,9 @@ impl Engine {
         }
         let cooled = self.store.remove(&resource.table, key, last.clone());
         self.take_cooled(cooled);
+        if resource.kind == "CustomResourceDefinition" {
+            self.free_names();
+        }
         Some(last)
     }
 

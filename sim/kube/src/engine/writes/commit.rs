@@ -17,6 +17,8 @@ use crate::{
     status::{Cause, Status},
 };
 
+/// The table of definitions.
+const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 /// Kinds of whose status nothing is checked.
 const CHECKED_BUT_STATUS: &[&str] =
     &["DaemonSet", "Deployment", "Job", "Namespace", "Node", "PersistentVolume", "Pod", "ReplicaSet", "StatefulSet"];
@@ -42,6 +44,11 @@ impl Engine {
         match plan.live.clone() {
             None => self.settle_new(plan)?,
             Some(live) => Self::settle_stored(plan, &live)?,
+        }
+        if plan.target.resource.kind == "CustomResourceDefinition" && plan.target.subresource.is_empty() {
+            let taken = self.names_taken(&plan.object);
+            let old = plan.live.as_deref();
+            crate::definitions::names::judge(&mut plan.object, old, &taken, &plan.now.rfc3339());
         }
         plan.settled = true;
         Ok(())
@@ -95,6 +102,33 @@ impl Engine {
         Self::validate(resource, object, None, &plan.target.name)?;
         Manager::settle(&mut plan.managers);
         Ok(())
+    }
+
+    /// The names that other definitions of the same group have.
+    fn names_taken(&self, definition: &Value) -> crate::definitions::names::Taken {
+        let group = |o: &Value| json::text(o, &["spec", "group"]).to_owned();
+        let (own, name) = (group(definition), json::name(definition));
+        let mut taken = crate::definitions::names::Taken::default();
+        let others = self.scan(DEFINITIONS, None).filter(|o| json::name(o) != name && group(o) == own);
+        others.for_each(|other| taken.add(other));
+        taken
+    }
+
+    /// Gives definitions names that have become free.
+    pub(in crate::engine) fn free_names(&mut self) {
+        let waiting: Vec<Object> =
+            self.scan(DEFINITIONS, None).filter(|o| crate::definitions::names::waits(o)).cloned().collect();
+        for live in waiting {
+            let Ok(resource) = self.resource_of(&live) else { continue };
+            let mut object = live.to_content();
+            let time = self.told_time().rfc3339();
+            object["status"] = crate::definitions::status(&object, Some(&*live), &time);
+            let taken = self.names_taken(&object);
+            crate::definitions::names::judge(&mut object, Some(&*live), &taken, &time);
+            if object != *live {
+                self.store_changed(&resource, &live, object);
+            }
+        }
     }
 
     /// The real server waits a moment for the controller that gives a new namespace its default account; here the wait
