@@ -50,6 +50,43 @@ enum Command {
     /// Judge alerting and recording rules.
     #[command(subcommand)]
     Rules(Rules),
+    /// Judge Alertmanager's configuration.
+    #[command(subcommand)]
+    Alertmanager(Alertmanager),
+}
+
+#[derive(Subcommand)]
+enum Alertmanager {
+    /// Check configurations: what does not load, and what loads but can never work (a finding's code is in docs/codes.md).
+    Check {
+        /// Configuration files, or manifests with one in a ConfigMap or Secret.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// The routing tree.
+    #[command(subcommand)]
+    Routes(AlertmanagerRoutes),
+}
+
+#[derive(Subcommand)]
+enum AlertmanagerRoutes {
+    /// Draw it, as `amtool config routes show` does.
+    Show {
+        /// The configuration file, or a manifest with one.
+        #[arg(long = "config", alias = "config.file", value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say who is told of an alert with these labels, as `amtool config routes test` does.
+    Test {
+        /// The configuration file, or a manifest with one.
+        #[arg(long = "config", alias = "config.file", value_name = "FILE")]
+        config: PathBuf,
+        /// Fail unless these are told, with commas between them.
+        #[arg(long = "verify-receivers", alias = "verify.receivers", value_name = "NAMES")]
+        verify_receivers: Option<String>,
+        /// The alert's labels: name=value
+        labels: Vec<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -146,6 +183,13 @@ fn main() -> ExitCode {
         Command::Promql(Promql::Test { paths }) => commands::promql::test(&paths),
         Command::Rules(Rules::Test { files }) => commands::rules::test(&files),
         Command::Rules(Rules::Check { files, interval_seconds }) => commands::rules::check(&files, interval_seconds),
+        Command::Alertmanager(Alertmanager::Check { files }) => commands::alertmanager::check(&files),
+        Command::Alertmanager(Alertmanager::Routes(AlertmanagerRoutes::Show { config })) => {
+            commands::alertmanager::show(&config)
+        }
+        Command::Alertmanager(Alertmanager::Routes(AlertmanagerRoutes::Test { config, verify_receivers, labels })) => {
+            commands::alertmanager::test(&config, &labels, verify_receivers.as_deref())
+        }
         Command::Up(args) => up::up(&args),
     };
     match ended {

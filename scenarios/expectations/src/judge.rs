@@ -6,7 +6,7 @@ use scenario_language::{Expectation, Kind, Scenario, StageWindow, When, format_d
 
 use crate::backends::{BackendError, Backends, Memo};
 use crate::outcome::{Observation, Outcome, Story};
-use crate::{RunClock, alert, correlation, event, golden, logs, object, query, scrape, topology, trace};
+use crate::{RunClock, alert, correlation, event, golden, logs, notification, object, query, scrape, topology, trace};
 
 /// How often a live expectation with a deadline is looked at.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -290,6 +290,7 @@ pub async fn evaluate(
         Kind::Correlation(pattern) => correlation::judge(pattern, backends, clock).await,
         Kind::NoAlerts { except } => alert::judge_none(except, backends, clock).await,
         Kind::Alert(pattern) => alert::judge(pattern, None, backends, clock).await,
+        Kind::Notification(pattern) => notification::judge(pattern, backends, clock).await,
         Kind::Golden(pattern) => {
             golden::render(pattern, backends, clock).await.map(|_| (true, Story::new("", "rendered")))
         }

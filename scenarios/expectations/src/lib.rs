@@ -33,6 +33,7 @@ pub mod event;
 pub mod golden;
 pub mod judge;
 pub mod logs;
+pub mod notification;
 pub mod object;
 pub mod outcome;
 pub mod path;

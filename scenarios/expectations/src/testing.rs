@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use scenario_language::{
-    AlertPattern, CorrelationPattern, EventPattern, Expectation, Kind, LogsPattern, ObjectPattern, QueryPattern,
-    Scenario, ScrapePattern, TopologyPattern, TracePattern, parse,
+    AlertPattern, CorrelationPattern, EventPattern, Expectation, Kind, LogsPattern, NotificationPattern, ObjectPattern,
+    QueryPattern, Scenario, ScrapePattern, TopologyPattern, TracePattern, parse,
 };
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ macro_rules! kinds {
 kinds!(
     event Event EventPattern, object Object ObjectPattern, query Query QueryPattern, alert Alert AlertPattern,
     trace Trace TracePattern, logs Logs LogsPattern, correlation Correlation CorrelationPattern,
-    topology Topology TopologyPattern, scrape Scrape ScrapePattern
+    topology Topology TopologyPattern, scrape Scrape ScrapePattern, notification Notification NotificationPattern
 );
 
 /// Runs a future that never waits, as those over [`Fake`] do.

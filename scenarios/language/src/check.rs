@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::decode::parse;
 use crate::finding::{Code, Diagnostics, Finding, Severity, nearest, suggest};
-use crate::model::{Action, AlertPattern, Expectation, Kind, Scenario, Source, Stack, Step, When};
+use crate::model::{Action, AlertPattern, Expectation, Kind, NotificationPattern, Scenario, Source, Stack, Step, When};
 use crate::promises::PROMISES;
 use crate::span::{Span, Spanned};
 use crate::time::{StageWindow, Window, format_duration, parse_duration};
@@ -345,6 +345,7 @@ impl Checker<'_> {
                 self.query(traceql, &trace.query, Code::SCN013, "TraceQL");
             }
             Kind::Alert(alert) => self.alert(alert, expectation),
+            Kind::Notification(told) => self.notification(told, expectation),
             _ => {}
         }
     }
@@ -378,6 +379,21 @@ impl Checker<'_> {
                 Span { column: query.span.column + before + quoted, length: 1, ..query.span }
             };
             self.error(code, span, format!("this is not {language}: {reason}"), None);
+        }
+    }
+
+    fn notification(&mut self, told: &NotificationPattern, expectation: &Expectation) {
+        for stage in [&told.firing, &told.resolved].into_iter().flatten() {
+            if let StageWindow::In(window) = stage.value {
+                self.window(&window, stage.span, "the window");
+            }
+        }
+        if let (Some(firing), Some(resolved)) = (&told.firing, &told.resolved) {
+            self.order("firing", firing, "resolved", resolved);
+        }
+        if expectation.negated {
+            let help = Some("write `firing: never`".to_string());
+            self.error(Code::SCN022, expectation.span, "a notification takes no `not`".to_string(), help);
         }
     }
 

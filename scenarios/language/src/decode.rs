@@ -118,12 +118,13 @@ fn source(context: &Context<'_>, node: &Node) -> Option<Spanned<Source>> {
 }
 
 /// The actions of a timeline.
-pub(crate) const ACTIONS: [&str; 5] = ["fault", "heal", "apply", "patch", "delete"];
+pub(crate) const ACTIONS: [&str; 6] = ["fault", "heal", "apply", "patch", "delete", "silence"];
 
 fn step(context: &Context<'_>, node: &Node) -> Option<Step> {
     let mut reader = Reader::new(context, node, "a step")?;
     let action = reader.one_of(&ACTIONS, "action");
     let merge = reader.take("with");
+    let lasts = reader.take("for").map(|node| context.duration(node));
     let at = reader.require("at").and_then(|node| context.duration(node));
     let name = reader.take("as").and_then(|node| context.text(node));
     let action = action.and_then(|(key, value)| match key {
@@ -141,8 +142,19 @@ fn step(context: &Context<'_>, node: &Node) -> Option<Step> {
                 }
             }
         }
+        "silence" => match lasts {
+            Some(lasts) => lasts.map(|lasts| Action::Silence { matchers: texts(context, value), lasts: lasts.value }),
+            None => {
+                let help = Some("a silence ends by itself: `for: 30m`".to_string());
+                context.error(Code::SCN005, value.span, "`silence` needs `for`", help);
+                None
+            }
+        },
         _ => context.subject(value).map(Action::Delete),
     });
+    if lasts.is_some() && action.as_ref().is_some_and(|action| !matches!(action, Action::Silence { .. })) {
+        context.error(Code::SCN003, reader.key_span("for"), "only `silence` takes `for`", None);
+    }
     if let (Some(node), Some(action)) = (merge, &action)
         && !matches!(action, Action::Patch { .. })
     {

@@ -5,16 +5,28 @@ use crate::decode::{optional, texts};
 use crate::finding::Code;
 use crate::model::{
     AlertPattern, Answer, CorrelationPattern, CorrelationRule, EventPattern, Expectation, GoldenPattern, GoldenWhat,
-    Kind, LogsPattern, ObjectPattern, QueryPattern, Record, ScrapePattern, SeriesSelector, SpanEventPattern,
-    SpanPattern, StatusPattern, TopologyPattern, TracePattern, When,
+    Kind, LogsPattern, NotificationPattern, ObjectPattern, QueryPattern, Record, ScrapePattern, SeriesSelector,
+    SpanEventPattern, SpanPattern, StatusPattern, TopologyPattern, TracePattern, When,
 };
 use crate::node::{Data, Key, Node};
 use crate::reader::{Context, Reader};
 use crate::span::Spanned;
 
 /// The kinds of expectations.
-pub(crate) const KINDS: [&str; 11] =
-    ["event", "object", "query", "alert", "alerts", "trace", "logs", "correlation", "topology", "scrape", "golden"];
+pub(crate) const KINDS: [&str; 12] = [
+    "event",
+    "object",
+    "query",
+    "alert",
+    "alerts",
+    "notification",
+    "trace",
+    "logs",
+    "correlation",
+    "topology",
+    "scrape",
+    "golden",
+];
 /// The ways to say when.
 pub(crate) const TIMES: [&str; 5] = ["at", "by", "within", "always", "never"];
 
@@ -108,10 +120,12 @@ fn refuse_meaningless_times(
     then_always: bool,
 ) {
     let timed = when.is_some_and(|when| *when != When::End);
-    let windows = matches!(kind, "alert");
-    if timed && matches!(kind, "alert" | "alerts" | "golden" | "correlation") {
+    let windows = matches!(kind, "alert" | "notification");
+    if timed && matches!(kind, "alert" | "alerts" | "notification" | "golden" | "correlation") {
         let name = TIMES.iter().find(|name| reader.has(name)).copied().unwrap_or("at");
-        let help = if windows {
+        let help = if kind == "notification" {
+            "a notification says `firing:` and `resolved:` with windows"
+        } else if windows {
             "an alert says `pending:`, `firing:` and `resolved:` with windows"
         } else {
             "it is judged at the end of the run"
@@ -145,6 +159,7 @@ fn kind(context: &Context<'_>, reader: &mut Reader<'_, '_, '_>, key: &str, node:
             context.word(node, "a number of alerts", &[("none", ())])?;
             Some(Kind::NoAlerts { except })
         }
+        "notification" => notification(context, reader, node).map(Kind::Notification),
         "trace" => trace(context, node).map(Kind::Trace),
         "logs" => logs(context, node).map(Kind::Logs),
         "correlation" => correlation(context, node).map(Kind::Correlation),
@@ -283,6 +298,25 @@ fn alert(context: &Context<'_>, reader: &mut Reader<'_, '_, '_>, node: &Node) ->
         );
     }
     Some(AlertPattern { name, labels, annotations, pending, firing, resolved })
+}
+
+fn notification(context: &Context<'_>, reader: &mut Reader<'_, '_, '_>, node: &Node) -> Option<NotificationPattern> {
+    let labels = reader.take("labels").map(|node| context.fields(node)).unwrap_or_default();
+    let written = ["firing", "resolved"].map(|stage| reader.take(stage));
+    let [firing, resolved] = written.map(|node| node.and_then(|node| context.window(node)));
+    let times = optional(context, reader.take("times"));
+    let grouped = optional(context, reader.take("grouped"));
+    let receiver = context.text(node)?;
+    if written.iter().all(Option::is_none) && times.is_none() {
+        let help = "say when or how often: `firing: 5m..6m`, `resolved: never`, `times: 2`";
+        context.error(
+            Code::SCN024,
+            receiver.span,
+            format!("nothing is expected of what {} is told", receiver.value),
+            Some(help.to_string()),
+        );
+    }
+    Some(NotificationPattern { receiver, labels, firing, resolved, times, grouped })
 }
 
 fn trace(context: &Context<'_>, node: &Node) -> Option<TracePattern> {

@@ -132,6 +132,13 @@ pub enum Action {
     },
     /// Deletes objects.
     Delete(Spanned<Subject>),
+    /// Silences alerts in Alertmanager.
+    Silence {
+        /// Matchers that all have to hold: `severity="warning"`.
+        matchers: Vec<Spanned<String>>,
+        /// For how long.
+        lasts: Duration,
+    },
 }
 
 impl Action {
@@ -151,6 +158,10 @@ impl Action {
             }
             Self::Patch { object, merge } => format!("patch {} {merge}", object.value),
             Self::Delete(subject) => format!("delete {}", subject.value),
+            Self::Silence { matchers, lasts } => {
+                let matchers: Vec<&str> = matchers.iter().map(|matcher| matcher.value.as_str()).collect();
+                format!("silence {} for {}", matchers.join(", "), crate::format_duration(*lasts))
+            }
         }
     }
 }
@@ -262,6 +273,8 @@ pub enum Kind {
     Query(QueryPattern),
     /// The life of one alert.
     Alert(AlertPattern),
+    /// What one receiver is told of an alert.
+    Notification(NotificationPattern),
     /// No alert fires during the run, except these.
     NoAlerts {
         /// Names of alerts that may fire.
@@ -356,6 +369,23 @@ pub struct AlertPattern {
     pub firing: Option<Spanned<StageWindow>>,
     /// When it has to stop firing.
     pub resolved: Option<Spanned<StageWindow>>,
+}
+
+/// What one receiver is told of an alert: when, how often, together with what. What is not mentioned is not judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NotificationPattern {
+    /// The receiver: the last part of the address that is told.
+    pub receiver: Spanned<String>,
+    /// Labels that choose the alert.
+    pub labels: Fields,
+    /// When it has to be told that the alert fires.
+    pub firing: Option<Spanned<StageWindow>>,
+    /// When it has to be told that the alert is resolved.
+    pub resolved: Option<Spanned<StageWindow>>,
+    /// How many notifications say that the alert fires, the repeated ones among them.
+    pub times: Option<Comparison>,
+    /// How many different alerts the largest of them holds.
+    pub grouped: Option<Comparison>,
 }
 
 /// Traces and their shape.
@@ -561,6 +591,7 @@ impl Kind {
             Self::Object(_) => "object",
             Self::Query(_) => "query",
             Self::Alert(_) => "alert",
+            Self::Notification(_) => "notification",
             Self::NoAlerts { .. } => "alerts",
             Self::Trace(_) => "trace",
             Self::Logs(_) => "logs",
@@ -605,6 +636,20 @@ impl Kind {
                 {
                     if let Some(window) = window {
                         text.push_str(&format!(", {stage} {}", window.value));
+                    }
+                }
+                text
+            }
+            Self::Notification(told) => {
+                let mut text = format!("notification to {}{}", told.receiver.value, with_fields(&told.labels));
+                for (stage, window) in [("firing", &told.firing), ("resolved", &told.resolved)] {
+                    if let Some(window) = window {
+                        text.push_str(&format!(", {stage} {}", window.value));
+                    }
+                }
+                for (name, comparison) in [("times", &told.times), ("grouped", &told.grouped)] {
+                    if let Some(comparison) = comparison {
+                        text.push_str(&format!(", {name} {comparison}"));
                     }
                 }
                 text

@@ -188,6 +188,10 @@ mapping! {
         patch: Option<SubjectText>,
         /// Deletes objects.
         delete: Option<SubjectText>,
+        /// Silences alerts by these matchers: `severity="warning"`.
+        silence: Option<Vec<String>>,
+        /// How long a silence lasts.
+        r#for: Option<DurationText>,
         /// The patch of `patch`.
         with: Option<BTreeMap<String, Value>>,
         /// When, from zero.
@@ -210,6 +214,8 @@ mapping! {
         alert: Option<String>,
         /// `none`: no alert fires, but those of except.
         alerts: Option<String>,
+        /// What a receiver is told of an alert; with labels, firing, resolved, times, grouped.
+        notification: Option<String>,
         /// Traces selected by TraceQL, and their shape.
         trace: Option<TraceFile>,
         /// Log lines.
@@ -246,6 +252,10 @@ mapping! {
         absent: Option<bool>,
         /// Of a query: `empty`, a comparison for every series, or comparisons by labels.
         is: Option<AnswerFile>,
+        /// Of a notification: how many say that the alert fires.
+        times: Option<ComparisonText>,
+        /// Of a notification: how many alerts the largest of them holds.
+        grouped: Option<ComparisonText>,
         /// Of an alert: labels that choose its instance.
         labels: Option<FieldsText>,
         /// Of an alert: its annotations while it fires.
@@ -470,6 +480,8 @@ expect:
     firing: never
   - alerts: none
     except: [X]
+  - notification: page
+    firing: never
   - trace: { where: '{}', tree: { A: { status: ok } } }
   - logs: { where: { a: b } }
   - correlation: { rules: [lines-have-spans] }

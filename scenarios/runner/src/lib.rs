@@ -32,6 +32,7 @@ pub mod project;
 pub mod promtool;
 pub mod recording;
 mod run;
+mod silence;
 
 pub use project::{Loaded, Project, ProjectError};
 pub use run::{Options, RunOutcome, run};

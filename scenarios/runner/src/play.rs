@@ -176,6 +176,11 @@ impl Player<'_> {
                     deleted.map_err(|reason| refused(&step.action, at, reason))?;
                 }
             }
+            Action::Silence { matchers, lasts } => {
+                let matchers: Vec<String> = matchers.iter().map(|matcher| matcher.value.clone()).collect();
+                let made = crate::silence::make(self.world.observer(), &matchers, *lasts).await;
+                made.map_err(|reason| refused(&step.action, at, reason))?;
+            }
         }
         Ok(())
     }

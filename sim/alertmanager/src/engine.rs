@@ -83,6 +83,20 @@ pub struct Counters {
     pub latency_buckets: BTreeMap<&'static str, [u64; 5]>,
 }
 
+/// Alerts of which nobody was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Muted {
+    /// The key of the group.
+    pub group_key: String,
+    /// `inhibition`, `silence`, `mute_time_interval`, `active_time_interval`
+    pub reason: &'static str,
+    /// The alerts: name, identity.
+    pub alerts: Vec<(String, Fingerprint)>,
+}
+
+/// How many of them are kept until somebody takes them.
+const MUTED_MAX: usize = 10_000;
+
 /// Alerts, groups, silences and what was told, under one configuration.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -103,6 +117,7 @@ pub struct Engine {
     next_gc: Timestamp,
     chance: Chance,
     counters: Counters,
+    muted: Vec<Muted>,
 }
 
 impl Engine {
@@ -126,6 +141,7 @@ impl Engine {
             next_gc: now + options.alerts_gc_interval,
             chance,
             counters: Counters::default(),
+            muted: Vec::new(),
             options,
         }
     }
@@ -159,6 +175,22 @@ impl Engine {
     /// What is counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The alerts of which nobody was told, since the last call.
+    pub fn take_muted(&mut self) -> Vec<Muted> {
+        std::mem::take(&mut self.muted)
+    }
+
+    fn note_muted(&mut self, group_key: &str, reason: &'static str, alerts: &[Alert]) {
+        if alerts.is_empty() {
+            return;
+        }
+        *self.counters.suppressed.entry(reason).or_default() += alerts.len() as u64;
+        if self.muted.len() < MUTED_MAX {
+            let alerts = alerts.iter().map(|alert| (alert.name().to_owned(), alert.fingerprint())).collect();
+            self.muted.push(Muted { group_key: group_key.to_owned(), reason, alerts });
+        }
     }
 
     /// The silences.

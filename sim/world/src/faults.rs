@@ -15,6 +15,8 @@ use sim_net::{Effect, FaultId, Match, Network, Rule};
 const ETCD_PORTS: [u16; 2] = [2379, 2380];
 /// The OTLP ports of the Collector.
 const OTLP_PORTS: [u16; 2] = [4317, 4318];
+/// Where Alertmanager listens.
+const ALERTMANAGER_PORT: u16 = 9093;
 
 /// The host from which a world is watched; no fault by name befalls it.
 pub const OBSERVER: &str = "scenario";
@@ -71,6 +73,16 @@ pub const FAULTS: &[FaultKind] = &[
     FaultKind {
         name: "collector-unavailable",
         summary: "connections to the Collector's OTLP ports fail",
+        parameters: &[HOW],
+    },
+    FaultKind {
+        name: "alertmanager-unavailable",
+        summary: "connections to Alertmanager fail: those of Prometheus and of whoever asks it",
+        parameters: &[HOW],
+    },
+    FaultKind {
+        name: "notifications-unavailable",
+        summary: "connections to whoever is told of alerts fail",
         parameters: &[HOW],
     },
     FaultKind {
@@ -248,6 +260,14 @@ pub fn parse(name: &str, parameters: &[(String, Value)]) -> Result<Fault, FaultE
         "collector-unavailable" => {
             let to = Match::Prefix("pod/multigres-operator/otel-collector-".to_owned());
             Ok(Fault::Network(to_ports(&to, &OTLP_PORTS, &asked.effect()?)))
+        }
+        "alertmanager-unavailable" => {
+            let to = Match::Prefix("pod/multigres-operator/alertmanager-".to_owned());
+            Ok(Fault::Network(to_ports(&to, &[ALERTMANAGER_PORT], &asked.effect()?)))
+        }
+        "notifications-unavailable" => {
+            let to = Match::Prefix(crate::notifications::HOST.to_owned());
+            Ok(Fault::Network(to_ports(&to, &[crate::notifications::PORT], &asked.effect()?)))
         }
         "pods-not-ready" => Ok(Fault::PodsNotReady(asked.selector()?)),
         "pods-crash-looping" => {

@@ -49,6 +49,7 @@ pub fn known(etcd: &sim_etcd::Registry, servers: &PrometheusServers) -> Images {
         .with("opentelemetry-collector-contrib", run_collector)
         .with("grafana/tempo", run_tempo)
         .with("prometheus/prometheus", move |context| run_prometheus(servers.clone(), context))
+        .with("prometheus/alertmanager", run_alertmanager)
         .with("prometheus-operator/prometheus-operator", run_prometheus_operator)
 }
 
@@ -231,6 +232,42 @@ async fn run_prometheus(servers: PrometheusServers, context: Context) -> Exit {
         },
         () = asked => unreachable!("a pending future does not end"),
     }
+}
+
+async fn run_alertmanager(context: Context) -> Exit {
+    let defaults = sim_alertmanager::server::Options::default();
+    let mut engine = defaults.engine.clone();
+    for (name, field) in
+        [("data.retention", &mut engine.retention), ("alerts.gc-interval", &mut engine.alerts_gc_interval)]
+    {
+        match flag(&context, name).map(sim_wire::duration::parse) {
+            None => {}
+            Some(Ok(duration)) => *field = duration,
+            Some(Err(error)) => return failed(&context, &format!("--{name}: {error}")),
+        }
+    }
+    if let Some(url) = flag(&context, "web.external-url") {
+        engine.external_url = url.trim_end_matches('/').to_owned();
+    }
+    let options = sim_alertmanager::server::Options {
+        config_file: flag(&context, "config.file").unwrap_or(&defaults.config_file).to_owned(),
+        engine,
+        debug: flag(&context, "log.level") == Some("debug"),
+        ..defaults
+    };
+    let (read, list) = (context.files.clone(), context.files.clone());
+    let files = sim_alertmanager::server::Files {
+        read: Arc::new(move |path| read.read(path).map(|bytes| bytes.to_vec())),
+        list: Arc::new(move |glob| matching(&list, glob)),
+    };
+    let log = context.log.clone();
+    let alertmanager =
+        match sim_alertmanager::server::Alertmanager::new(options, files, Arc::new(move |line| log(line))) {
+            Ok(alertmanager) => alertmanager,
+            Err(error) => return failed(&context, &error),
+        };
+    let host = context.host.clone();
+    until_stopped(context, ended(sim_alertmanager::server::run(host, alertmanager))).await
 }
 
 /// The files that a glob matches whose only star is in its last part: `/etc/prometheus/rules/*.yaml`.

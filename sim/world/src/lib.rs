@@ -11,6 +11,7 @@
 //! | [`images`] | the programs of the stack and of the data plane |
 //! | [`faults`] | every fault by name, with its parameters |
 //! | [`logs`] | what the processes wrote |
+//! | [`notifications`] | whoever is told of alerts |
 //! | [`audit`] | who writes what through the Kubernetes API, as log lines |
 //!
 //! ```
@@ -42,6 +43,7 @@ pub mod audit;
 pub mod faults;
 pub mod images;
 pub mod logs;
+pub mod notifications;
 pub mod process;
 pub mod world;
 

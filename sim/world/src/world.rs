@@ -44,6 +44,9 @@ pub enum WorldError {
     /// The cluster cannot start.
     #[error(transparent)]
     Cluster(#[from] sim_kube::Error),
+    /// Nobody could listen for notifications.
+    #[error("cannot take notifications: {0}")]
+    Notifications(std::io::Error),
     /// A fault that cannot be had so.
     #[error(transparent)]
     Fault(#[from] FaultError),
@@ -103,6 +106,8 @@ impl WorldBuilder {
         let cluster = Cluster::start(&network, runtime, KubeOptions { access: self.access, ..KubeOptions::default() })?;
         audit::begin(cluster.api(), &logs);
         let observer = network.host(faults::OBSERVER);
+        let told = logs.writer("notifications", crate::notifications::PROGRAM);
+        crate::notifications::listen(&network, told).map_err(WorldError::Notifications)?;
         let world = World { network, cluster, logs, observer, prometheus, faults: BTreeMap::new() };
         for object in in_order(self.manifests) {
             world.apply(&object)?;

@@ -1,5 +1,6 @@
 //! One file a command, or a few that only print.
 
+pub mod alertmanager;
 pub mod export;
 pub mod list;
 pub mod promql;

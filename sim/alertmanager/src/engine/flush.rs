@@ -207,16 +207,11 @@ impl Engine {
         tick: Timestamp,
         now: Timestamp,
     ) -> Vec<Alert> {
-        let mut suppressed = |reason: &'static str, count: usize| {
-            if count > 0 {
-                *self.counters.suppressed.entry(reason).or_default() += count as u64;
-            }
-        };
-        let before = alerts.len();
-        alerts.retain(|alert| self.inhibitor.muted_by(&alert.labels, now).is_none());
-        suppressed("inhibition", before - alerts.len());
-        if alerts.is_empty() {
-            return alerts;
+        let (inhibited, rest): (Vec<Alert>, Vec<Alert>) =
+            alerts.drain(..).partition(|alert| self.inhibitor.muted_by(&alert.labels, now).is_some());
+        self.note_muted(&group.key, "inhibition", &inhibited);
+        if rest.is_empty() {
+            return rest;
         }
         let within = |names: &[String]| -> Vec<String> {
             let intervals = |name: &String| self.config.time_intervals.get(name).cloned().unwrap_or_default();
@@ -227,22 +222,18 @@ impl Engine {
                 .collect()
         };
         let active = &route.options.active_time_intervals;
-        group.muted_by = Vec::new();
-        if !active.is_empty() && within(active).is_empty() {
-            group.muted_by.clone_from(active);
-            suppressed("active_time_interval", alerts.len());
-            return Vec::new();
-        }
+        let outside = !active.is_empty() && within(active).is_empty();
         let muted_by = within(&route.options.mute_time_intervals);
-        if !muted_by.is_empty() {
-            group.muted_by = muted_by;
-            suppressed("mute_time_interval", alerts.len());
+        group.muted_by = if outside { active.clone() } else { muted_by };
+        if !group.muted_by.is_empty() {
+            let reason = if outside { "active_time_interval" } else { "mute_time_interval" };
+            self.note_muted(&group.key, reason, &rest);
             return Vec::new();
         }
-        let before = alerts.len();
-        alerts.retain(|alert| self.silences.muting(&alert.labels, now).is_empty());
-        suppressed("silence", before - alerts.len());
-        alerts
+        let (silenced, rest): (Vec<Alert>, Vec<Alert>) =
+            rest.into_iter().partition(|alert| !self.silences.muting(&alert.labels, now).is_empty());
+        self.note_muted(&group.key, "silence", &silenced);
+        rest
     }
 
     /// What each integration of the receiver has to be told.
