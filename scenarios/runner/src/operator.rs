@@ -33,7 +33,7 @@ pub async fn run(context: Context) -> Exit {
         // The request must outlive whoever waits for it.
         std::future::pending::<()>().await;
     });
-    let ended = run_until(context, shutdown).await;
+    let ended = Box::pin(run_until(context, shutdown)).await;
     asked.abort();
     match ended {
         Ok(()) => Exit { code: 0, message: String::new() },
