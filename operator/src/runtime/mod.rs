@@ -24,7 +24,7 @@
 //! }
 //! ```
 //!
-//! When everything is registered, [`Manager::run`] follows the watches and calls the reconcilers until the end is requested.
+//! When everything is registered, `Manager::run` follows the watches and calls the reconcilers until the end is requested.
 //!
 //! The runner opens the root span (`Cell.Reconcile`), writes `reconcile started`, `reconcile complete` or `reconcile failed`, counts
 //! and times the reconcile, records its error on the root, catches its panic, and puts the key back with back-off. None of that is
