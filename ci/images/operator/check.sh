@@ -4,7 +4,8 @@
 set -euo pipefail
 image=$(sed -n 's/^ *image: \(.*multigres-operator:.*\)$/\1/p' "$(dirname "$0")/../../../deploy/operator/manager.yaml")
 start() {
-    timeout 60 docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges --user 65532:65532 --network none "$image" "$@"
+    timeout 60 docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges --user 65532:65532 --network none \
+        --env POD_NAMESPACE=multigres-operator --env POD_SERVICE_ACCOUNT=multigres-operator-controller-manager "$image" "$@"
 }
 start --version
 status=0

@@ -3,7 +3,7 @@
 #
 #   ci/images/operator/make.sh [BINARY]     default: target/release/multigres-operator
 #
-# The image holds the binary without its debug sections, the shared libraries that it needs with their loader, and the certificates
+# The image holds the binary without its symbols, the shared libraries that it needs with their loader, and the certificates
 # of public authorities if this machine has them; it runs as user 65532. It must stay below 30 MB.
 set -euo pipefail
 binary=${1:-target/release/multigres-operator}
@@ -15,7 +15,7 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/etc/ssl/certs" "$root/tmp"
 chmod 1777 "$root/tmp"
-objcopy --strip-debug "$binary" "$root/multigres-operator"
+objcopy --strip-all "$binary" "$root/multigres-operator"
 # `ldd` names each library as "name => path (address)", and the loader by its path alone.
 ldd "$binary" | grep -o '/[^ ]*' | while read -r library; do
     mkdir -p "$root$(dirname "$library")"
