@@ -106,21 +106,32 @@ fn every_port_answers_and_an_interrupt_ends_the_world() {
     TcpListener::bind(api.trim_start_matches("https://")).unwrap();
 }
 
-#[test]
-fn kubectl_sees_the_operator_at_work() {
+/// Holds what kubectl says to a world against a transcript of `fixtures/kubectl/world`.
+fn compare(name: &str, arguments: &[&str]) {
     let Some(kubectl) = transcripts::kubectl() else { return };
-    let mut up = Up::start("up-kubectl", &["--speed=20x", "--sample=deploy/samples/minimal.yaml"]);
+    let test = format!("up-{name}");
+    let mut up = Up::start(&test, arguments);
     let server = up.told("API server");
     up.told("ready after");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("up-kubectl");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
     let kubeconfig = fs::read_to_string(&up.kubeconfig).unwrap();
     let root = transcripts::root();
     let shell = Shell::new(&kubectl, &folder, &root, server.trim_start_matches("https://"), &kubeconfig);
-    let transcript = Transcript::read(&root.join("fixtures/kubectl/world/operator.txt"));
+    let transcript = Transcript::read(&root.join("fixtures/kubectl/world").join(format!("{name}.txt")));
     let compared = transcript.run(&shell, transcripts::update());
     up.signal("TERM");
     assert_eq!(up.end().code(), Some(0));
     compared.unwrap_or_else(|difference| panic!("{difference}"));
+}
+
+#[test]
+fn kubectl_sees_the_operator_at_work() {
+    compare("operator", &["--speed=20x", "--sample=deploy/samples/minimal.yaml"]);
+}
+
+#[test]
+fn images_of_one_s_own_run_idle() {
+    compare("strangers", &["--speed=20x", "--no-operator", "--no-stack"]);
 }
 
 fn refused(arguments: &[&str]) -> String {

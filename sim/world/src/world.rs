@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sim_clock::Timestamp;
 use sim_kube::{
-    Cluster, ContainerRuntime, ContainerStart, Exit, KubeOptions,
+    Cluster, ContainerRuntime, ContainerStart, ExecIo, Exit, KubeOptions, Ran,
     access::{AccessOptions, Authorization},
 };
 use sim_net::{Host, Network};
@@ -63,12 +63,13 @@ pub struct WorldBuilder {
     with: Vec<(String, Arc<dyn crate::process::Process>)>,
     manifests: Vec<Value>,
     access: Option<AccessOptions>,
+    strangers: Option<Arc<dyn ContainerRuntime>>,
 }
 
 impl Default for WorldBuilder {
     fn default() -> Self {
         let access = AccessOptions { authorization: Authorization::Rbac, ..AccessOptions::default() };
-        Self { with: Vec::new(), manifests: Vec::new(), access: Some(access) }
+        Self { with: Vec::new(), manifests: Vec::new(), access: Some(access), strangers: None }
     }
 }
 
@@ -87,6 +88,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Lets `runtime` run the containers of images that this world knows no program for. Without it such a container ends
+    /// at once with exit code 127, so that a scenario's wrong image shows.
+    pub fn strangers(mut self, runtime: Arc<dyn ContainerRuntime>) -> Self {
+        self.strangers = Some(runtime);
+        self
+    }
+
     /// Objects that are there before zero, in the order in which `kubectl apply` gets them.
     pub fn manifests(mut self, objects: impl IntoIterator<Item = Value>) -> Self {
         self.manifests.extend(objects);
@@ -102,7 +110,7 @@ impl WorldBuilder {
         for (repository, process) in self.with {
             known = known.with(&repository, move |context| process.run(context));
         }
-        let runtime = Arc::new(Runtime { images: known, logs: logs.clone() });
+        let runtime = Arc::new(Runtime { images: known, logs: logs.clone(), strangers: self.strangers });
         let cluster = Cluster::start(&network, runtime, KubeOptions { access: self.access, ..KubeOptions::default() })?;
         audit::begin(cluster.api(), &logs);
         let observer = network.host(faults::OBSERVER);
@@ -334,13 +342,20 @@ fn program_name(start: &ContainerStart) -> &str {
 struct Runtime {
     images: Images,
     logs: LogStore,
+    strangers: Option<Arc<dyn ContainerRuntime>>,
 }
 
 impl ContainerRuntime for Runtime {
     fn start(&self, start: ContainerStart) -> BoxFuture<'static, Exit> {
+        let program = self.images.find(&start.image);
+        if program.is_none()
+            && let Some(strangers) = &self.strangers
+        {
+            return strangers.start(start);
+        }
         let process = format!("{}/{}/{}", start.namespace, start.pod, start.container);
         let log = crate::logs::both(self.logs.writer(&process, program_name(&start)), start.stdout.clone());
-        let Some(program) = self.images.find(&start.image) else {
+        let Some(program) = program else {
             let message = format!("no program in this world is the image {}", start.image);
             log(&message);
             return Box::pin(async move { Exit { code: 127, message } });
@@ -360,5 +375,12 @@ impl ContainerRuntime for Runtime {
             log,
             stop: start.stop,
         })
+    }
+
+    fn exec(&self, container: Arc<ContainerStart>, command: Vec<String>, io: ExecIo) -> BoxFuture<'static, Ran> {
+        match &self.strangers {
+            Some(strangers) if self.images.find(&container.image).is_none() => strangers.exec(container, command, io),
+            _ => Box::pin(std::future::ready(Ran::NotFound)),
+        }
     }
 }

@@ -26,6 +26,8 @@ use crate::{
     admin     may do everything\n  \
     viewer    may read everything but change nothing\n  \
     operator  the operator's service account, for an operator started outside (--no-operator)\n\
+    \nContainers of images that the world has no model of run idle: they do what a small shell knows (echo, sleep, sh -c)\n\
+    and nothing else, and they answer no port.\n\
     \nExample:\n  multigres-sim up --sample deploy/samples/minimal.yaml\n  \
     kubectl --kubeconfig /tmp/multigres-sim-6443.kubeconfig get pods -A --watch"
 )]

@@ -1,6 +1,6 @@
 //! What runs in the world of `up`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
 use sim_kube::local::{self, User};
@@ -67,8 +67,10 @@ pub async fn run(plan: Plan, life: Life<Result<Up, String>>) {
 async fn start(plan: &Plan) -> Result<(World, Published, String), String> {
     let mut objects = plan.deployed.clone();
     objects.extend(viewer());
-    let world =
-        World::builder().manifests(objects).image(scenario_runner::operator::IMAGE, scenario_runner::operator::run);
+    let world = World::builder()
+        .manifests(objects)
+        .image(scenario_runner::operator::IMAGE, scenario_runner::operator::run)
+        .strangers(Arc::new(local::Idle));
     let world = world.start().await.map_err(|error| error.to_string())?;
     let network = world.network();
     let users =
