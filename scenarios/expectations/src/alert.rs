@@ -287,7 +287,7 @@ pub async fn annotations(pattern: &AlertPattern, backends: &dyn Backends) -> Res
 }
 
 /// The severity of an alert that always fires by design, as a dead man's switch does.
-const HEARTBEAT: &str = "none";
+pub(crate) const HEARTBEAT: &str = "none";
 
 /// `alerts: none`: nothing fires but what is excepted, and what always does (`severity: none`).
 pub async fn judge_none(

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use scenario_language::{Comparison, NotificationPattern, Spanned, StageWindow, format_duration};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::RunClock;
-use crate::alert::{lives, tell_labels};
-use crate::backends::{Backends, LogLine, Result};
+use crate::alert::{HEARTBEAT, lives, tell_labels};
+use crate::backends::{BackendError, Backends, LogLine, Result};
 use crate::outcome::Story;
 use crate::path::differences;
 
@@ -21,6 +21,9 @@ const TAKER: &str = "notifications";
 const SENDER: &str = "alertmanager";
 /// What it says of alerts of which nobody is told.
 const MUTED: &str = "Notifications will not be sent for muted alerts";
+/// Labels that say where an alert was seen, not what it is about: left out of stories.
+const EVERYWHERE: [&str; 9] =
+    ["prometheus", "prometheus_replica", "instance", "job", "pod", "endpoint", "service", "container", "severity"];
 /// Notifications, and lines of Alertmanager, that a story tells.
 const TOLD_MAX: usize = 12;
 
@@ -35,10 +38,13 @@ pub struct Told {
     pub reason: String,
     /// The labels of each alert, and whether it fires.
     pub alerts: Vec<(BTreeMap<String, String>, bool)>,
+    /// All of it: Alertmanager's webhook as it came.
+    pub body: Value,
 }
 
 impl Told {
-    fn of(line: &LogLine, clock: &RunClock) -> Option<Self> {
+    /// What a line of the program that takes notifications tells; `None` for other lines and for what came before zero.
+    pub fn of(line: &LogLine, clock: &RunClock) -> Option<Self> {
         let json = line.json.as_ref().filter(|_| line.process == TAKER && line.ts_ns >= clock.at_ns(Duration::ZERO))?;
         let alerts = json["notification"]["alerts"].as_array()?.iter().map(|alert| {
             let labels = alert["labels"].as_object().into_iter().flatten();
@@ -50,20 +56,33 @@ impl Told {
             receiver: json["to"].as_str().unwrap_or_default().to_owned(),
             reason: json["notification"]["notification_reason"].as_str().unwrap_or_default().to_owned(),
             alerts: alerts.collect(),
+            body: json["notification"].clone(),
         })
     }
 
-    /// `at 5m50s: MultigresCellGatewayUnavailable fires, X is resolved (first notification)`.
-    fn tell(&self) -> String {
+    /// `MultigresCellGatewayUnavailable {cell="a"} fires, X {} is resolved (first notification)`.
+    pub fn what(&self) -> String {
         let alerts: Vec<String> = self
             .alerts
             .iter()
             .map(|(labels, firing)| {
                 let name = labels.get("alertname").map_or("?", String::as_str);
-                format!("{name} {{{}}} {}", tell_labels(labels), if *firing { "fires" } else { "is resolved" })
+                let labels = labels.iter().filter(|(name, _)| !EVERYWHERE.contains(&name.as_str()));
+                let labels = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
+                format!("{name} {{{}}} {}", tell_labels(&labels), if *firing { "fires" } else { "is resolved" })
             })
             .collect();
-        format!("{} was told at {}: {} ({})", self.receiver, format_duration(self.at), alerts.join(", "), self.reason)
+        format!("{} ({})", alerts.join(", "), self.reason)
+    }
+
+    /// Whether it tells of nothing but alerts that always fire (`severity: none`), as a dead man's switch does.
+    pub fn is_heartbeat(&self) -> bool {
+        self.alerts.iter().all(|(labels, _)| labels.get("severity").is_some_and(|severity| severity == HEARTBEAT))
+    }
+
+    /// `page was told at 5m50s: …`
+    fn tell(&self) -> String {
+        format!("{} was told at {}: {}", self.receiver, format_duration(self.at), self.what())
     }
 }
 
@@ -105,7 +124,14 @@ pub fn judge_told(pattern: &NotificationPattern, told: &[Told]) -> (bool, Story)
     let mine: Vec<&Told> = told.iter().filter(|one| one.receiver == *receiver).collect();
     let chosen: Vec<&Told> =
         mine.iter().filter(|one| one.alerts.iter().any(|(labels, _)| fits(pattern, labels))).copied().collect();
-    let (begins, ends) = turns(pattern, &chosen);
+    // Whether an alert turns depends on what was told before; whether that counts, on the window.
+    let (mut begins, mut ends) = turns(pattern, &chosen);
+    let mut chosen = chosen;
+    if let Some(during) = &pattern.during {
+        begins.retain(|at| during.value.contains(*at));
+        ends.retain(|at| during.value.contains(*at));
+        chosen.retain(|one| during.value.contains(one.at));
+    }
     let mut problems = Vec::new();
     stage(pattern.firing.as_ref(), "fires", &begins, &mut problems);
     stage(pattern.resolved.as_ref(), "is resolved", &ends, &mut problems);
@@ -119,6 +145,17 @@ pub fn judge_told(pattern: &NotificationPattern, told: &[Told]) -> (bool, Story)
     };
     count(pattern.times.as_ref(), times, "the number of notifications that say it fires");
     count(pattern.grouped.as_ref(), largest, "the number of alerts in the largest of them");
+    if !pattern.each.is_empty() {
+        if chosen.is_empty() {
+            problems.push(format!("{receiver} was told nothing of it"));
+        }
+        for one in &chosen {
+            let wrong = differences(&pattern.each, &one.body);
+            if !wrong.is_empty() {
+                problems.push(format!("at {} {}", format_duration(one.at), wrong.join(", ")));
+            }
+        }
+    }
     let found = if !problems.is_empty() {
         problems.join("; ")
     } else if chosen.is_empty() {
@@ -177,7 +214,12 @@ async fn why(
     backends: &dyn Backends,
     clock: &RunClock,
 ) -> Result<Vec<String>> {
-    let all = lives(None, backends, clock).await?;
+    let all = match lives(None, backends, clock).await {
+        Ok(all) => all,
+        // Whoever is told may be told without it.
+        Err(error @ BackendError::Unreachable { .. }) => return Ok(vec![error.to_string()]),
+        Err(error) => return Err(error),
+    };
     let chosen: Vec<_> = all.iter().filter(|life| fits(pattern, &life.labels)).collect();
     let mut details = Vec::new();
     for life in chosen.iter().take(3) {
@@ -216,7 +258,6 @@ async fn why(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
 
     fn line(at_s: i64, to: &str, alerts: &Value) -> LogLine {
         let json = json!({"to": to, "notification": {"notification_reason": "first notification", "alerts": alerts}});
@@ -246,12 +287,24 @@ mod tests {
         assert!(judge("labels: { alertname: Down }\nfiring: 5m..6m\nresolved: 15m..16m\ntimes: 2\ngrouped: 2").0);
         assert!(judge("labels: { alertname: Other }\nfiring: never").0);
         assert!(judge("labels: { alertname: Slow }\nfiring: 10m..11m\nresolved: never").0);
+        assert!(judge("labels: { alertname: Down }\nduring: 0s..6m\ntimes: 1\nresolved: never").0);
+        assert!(judge("labels: { alertname: Down }\nduring: 16m..20m\ntimes: 0").0);
+        assert!(judge("labels: { alertname: Slow }\neach: { 'alerts[0].labels.cell': a }").0);
         for (yaml, found) in [
             ("labels: { alertname: Down }\nfiring: 6m..7m", "is told that it fires at 5m10s, expected 6m..7m"),
             ("labels: { alertname: Down }\nfiring: never", "is told that it fires at 5m10s, expected never"),
             ("labels: { alertname: Down }\ntimes: 3", "the number of notifications that say it fires is 2, expected 3"),
             ("labels: { alertname: Other }\nfiring: 5m..20m", "is never told that it fires, expected 5m..20m"),
             ("labels: { alertname: Slow }\nresolved: 5m..20m", "is never told that it is resolved, expected 5m..20m"),
+            (
+                "labels: { alertname: Down }\nduring: 6m..60m\ntimes: 2",
+                "the number of notifications that say it fires is 1, expected 2",
+            ),
+            (
+                "labels: { alertname: Slow }\neach: { 'alerts[0].status': firing }",
+                "at 15m10s alerts[0].status: firing, is resolved",
+            ),
+            ("labels: { alertname: Gone }\neach: { status: firing }", "page was told nothing of it"),
             (
                 "firing: 5m..10m\ngrouped: 1",
                 "is told that it fires at 10m10s, expected 5m..10m; the number of alerts in the largest of them is 2, expected 1",

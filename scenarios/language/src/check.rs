@@ -391,9 +391,27 @@ impl Checker<'_> {
         if let (Some(firing), Some(resolved)) = (&told.firing, &told.resolved) {
             self.order("firing", firing, "resolved", resolved);
         }
+        if let Some(during) = &told.during {
+            self.window(&during.value, during.span, "the window");
+            for (name, stage) in [("firing", &told.firing), ("resolved", &told.resolved)] {
+                self.inside(name, stage.as_ref(), &during.value);
+            }
+        }
         if expectation.negated {
             let help = Some("write `firing: never`".to_string());
             self.error(Code::SCN022, expectation.span, "a notification takes no `not`".to_string(), help);
+        }
+    }
+
+    /// A stage cannot begin where nothing counts.
+    fn inside(&mut self, name: &str, stage: Option<&Spanned<StageWindow>>, during: &Window) {
+        let Some(Spanned { value: StageWindow::In(window), span }) = stage else { return };
+        let before = window.to.zip(during.from).is_some_and(|(to, from)| to < from);
+        let behind = window.from.zip(during.to).is_some_and(|(from, to)| from > to);
+        if before || behind {
+            let message =
+                format!("{name} {window} lies outside of `during: {during}`: nothing that counts can be in it");
+            self.error(Code::SCN015, *span, message, None);
         }
     }
 

@@ -62,7 +62,23 @@ pub(crate) fn expectation(context: &Context<'_>, node: &Node) -> Option<Expectat
 
 /// Fields that stand beside some kinds only.
 fn note_optional_fields(reader: &mut Reader<'_, '_, '_>) {
-    for name in ["is", "where", "count", "absent", "labels", "annotations", "pending", "firing", "resolved", "except"] {
+    let names = [
+        "is",
+        "where",
+        "count",
+        "absent",
+        "labels",
+        "annotations",
+        "pending",
+        "firing",
+        "resolved",
+        "except",
+        "during",
+        "times",
+        "grouped",
+        "each",
+    ];
+    for name in names {
         reader.take(name);
     }
 }
@@ -304,11 +320,14 @@ fn notification(context: &Context<'_>, reader: &mut Reader<'_, '_, '_>, node: &N
     let labels = reader.take("labels").map(|node| context.fields(node)).unwrap_or_default();
     let written = ["firing", "resolved"].map(|stage| reader.take(stage));
     let [firing, resolved] = written.map(|node| node.and_then(|node| context.window(node)));
+    let during = reader.take("during").and_then(|node| context.window(node));
     let times = optional(context, reader.take("times"));
     let grouped = optional(context, reader.take("grouped"));
+    let each = reader.take("each").map(|node| context.fields(node)).unwrap_or_default();
     let receiver = context.text(node)?;
-    if written.iter().all(Option::is_none) && times.is_none() {
-        let help = "say when or how often: `firing: 5m..6m`, `resolved: never`, `times: 2`";
+    if written.iter().all(Option::is_none) && times.is_none() && each.is_empty() {
+        let help =
+            "say when, how often or what: `firing: 5m..6m`, `resolved: never`, `times: 2`, `each: { status: firing }`";
         context.error(
             Code::SCN024,
             receiver.span,
@@ -316,7 +335,7 @@ fn notification(context: &Context<'_>, reader: &mut Reader<'_, '_, '_>, node: &N
             Some(help.to_string()),
         );
     }
-    Some(NotificationPattern { receiver, labels, firing, resolved, times, grouped })
+    Some(NotificationPattern { receiver, labels, during, firing, resolved, times, grouped, each })
 }
 
 fn trace(context: &Context<'_>, node: &Node) -> Option<TracePattern> {

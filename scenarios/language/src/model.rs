@@ -378,6 +378,8 @@ pub struct NotificationPattern {
     pub receiver: Spanned<String>,
     /// Labels that choose the alert.
     pub labels: Fields,
+    /// Only notifications of this window count.
+    pub during: Option<Spanned<Window>>,
     /// When it has to be told that the alert fires.
     pub firing: Option<Spanned<StageWindow>>,
     /// When it has to be told that the alert is resolved.
@@ -386,6 +388,8 @@ pub struct NotificationPattern {
     pub times: Option<Comparison>,
     /// How many different alerts the largest of them holds.
     pub grouped: Option<Comparison>,
+    /// What each of them says, by path into the webhook's JSON.
+    pub each: Fields,
 }
 
 /// Traces and their shape.
@@ -647,10 +651,16 @@ impl Kind {
                         text.push_str(&format!(", {stage} {}", window.value));
                     }
                 }
+                if let Some(window) = &told.during {
+                    text.push_str(&format!(", during {}", window.value));
+                }
                 for (name, comparison) in [("times", &told.times), ("grouped", &told.grouped)] {
                     if let Some(comparison) = comparison {
                         text.push_str(&format!(", {name} {comparison}"));
                     }
+                }
+                if !told.each.is_empty() {
+                    text.push_str(&format!(", each{}", with_fields(&told.each)));
                 }
                 text
             }

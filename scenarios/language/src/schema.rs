@@ -214,7 +214,7 @@ mapping! {
         alert: Option<String>,
         /// `none`: no alert fires, but those of except.
         alerts: Option<String>,
-        /// What a receiver is told of an alert; with labels, firing, resolved, times, grouped.
+        /// What a receiver is told of an alert; with labels, during, firing, resolved, times, grouped, each.
         notification: Option<String>,
         /// Traces selected by TraceQL, and their shape.
         trace: Option<TraceFile>,
@@ -252,19 +252,24 @@ mapping! {
         absent: Option<bool>,
         /// Of a query: `empty`, a comparison for every series, or comparisons by labels.
         is: Option<AnswerFile>,
+        /// Of a notification: only those of this window count.
+        during: Option<WindowText>,
         /// Of a notification: how many say that the alert fires.
         times: Option<ComparisonText>,
         /// Of a notification: how many alerts the largest of them holds.
         grouped: Option<ComparisonText>,
-        /// Of an alert: labels that choose its instance.
+        /// Of a notification: what each of them says, by path into Alertmanager's webhook: `groupKey`, `status`,
+        /// `commonLabels.severity`, `commonAnnotations.summary`, `alerts[0].labels.cell`, …
+        each: Option<FieldsText>,
+        /// Of an alert: labels that choose its instance. Of a notification: labels that choose the alerts it tells of.
         labels: Option<FieldsText>,
         /// Of an alert: its annotations while it fires.
         annotations: Option<FieldsText>,
         /// Of an alert: when it becomes pending.
         pending: Option<StageText>,
-        /// Of an alert: when it starts firing.
+        /// Of an alert: when it starts firing. Of a notification: when it is first told to fire.
         firing: Option<StageText>,
-        /// Of an alert: when it stops firing.
+        /// Of an alert: when it stops firing. Of a notification: when it is told to be resolved.
         resolved: Option<StageText>,
         /// Of alerts: those that may fire.
         except: Option<Vec<String>>,

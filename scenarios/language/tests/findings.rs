@@ -81,6 +81,7 @@ mistakes! {
     missing_file invalid_promql invalid_traceql empty_window pending_after_firing resolved_before_firing
     firing_never_but_resolved by_after_the_end step_after_the_end within_of_unknown heal_of_unknown heal_before_the_fault
     no_expectations unknown_promise unknown_fault unknown_parameter bad_parameter missing_parameter duplicate_key
-    duplicate_name two_times two_kinds no_kind alert_without_windows alert_with_a_time missing_field not_yaml
+    duplicate_name two_times two_kinds no_kind alert_without_windows alert_with_a_time notification_of_nothing
+    notification_outside_its_window notification_with_a_time missing_field not_yaml
     braces_without_quotes empty_file several_mistakes unknown_word good
 }

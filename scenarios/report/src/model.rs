@@ -55,6 +55,8 @@ pub enum Lane {
     Event,
     /// An alert became pending, fired or resolved.
     Alert,
+    /// Somebody was told of alerts.
+    Told,
 }
 
 impl Lane {
@@ -66,6 +68,7 @@ impl Lane {
             Self::Phase => "phase",
             Self::Event => "event",
             Self::Alert => "alert",
+            Self::Told => "told",
         }
     }
 }

@@ -113,6 +113,7 @@ fn moments(moments: &[Moment], style: Style) -> String {
             Lane::Phase => "34",
             Lane::Event => "0",
             Lane::Alert => "33",
+            Lane::Told => "35",
         };
         let lane = style.paint(code, &format!("{:<6}", moment.lane.word()));
         let _ = writeln!(text, "  {:>9}  {lane}  {}", offset(moment.at_ms), moment.text);

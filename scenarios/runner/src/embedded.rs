@@ -189,16 +189,18 @@ impl Backends for Embedded {
     }
 
     async fn logs(&self) -> Result<Vec<LogLine>> {
-        let lines = self.logs.lines().into_iter().map(|line| {
-            let json = serde_json::from_str(&line.text).ok().filter(Value::is_object);
-            LogLine { ts_ns: line.at.as_nanos(), process: line.program.to_string(), text: line.text, json }
-        });
-        Ok(lines.collect())
+        Ok(self.logs.lines().into_iter().map(log_line).collect())
     }
 
     fn now_ns(&self) -> i64 {
         sim_clock::now().as_nanos()
     }
+}
+
+/// A line as expectations see it.
+pub(crate) fn log_line(line: sim_world::logs::LogLine) -> LogLine {
+    let json = serde_json::from_str(&line.text).ok().filter(Value::is_object);
+    LogLine { ts_ns: line.at.as_nanos(), process: line.program.to_string(), text: line.text, json }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What happened in a run, told from the Kubernetes events and the alerts.
+//! What happened in a run, told from the Kubernetes events, the alerts, and what was told of these to whom.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use scenario_expectations::{Backends, backends::Result};
+use scenario_expectations::{Backends, LogLine, RunClock, backends::Result, notification::Told};
 use scenario_report::{Lane, Moment};
 use serde_json::Value;
 use sim_clock::Timestamp;
@@ -15,6 +15,32 @@ pub(crate) async fn told(backends: &dyn Backends, zero: Timestamp, end: Duration
     let mut moments = events(backends, zero, end).await?;
     moments.extend(alerts(backends, zero, end).await?);
     Ok(moments)
+}
+
+/// Who was told of what. Heartbeats of a dead man's switch are one moment a receiver.
+pub(crate) fn notifications(lines: impl Iterator<Item = LogLine>, zero: Timestamp, end: Duration) -> Vec<Moment> {
+    let clock = RunClock { zero_ns: zero.as_nanos(), end };
+    let told = lines.filter_map(|line| Told::of(&line, &clock));
+    let mut moments = Vec::new();
+    let mut heartbeats: BTreeMap<String, (Told, u64, Duration)> = BTreeMap::new();
+    for told in told.filter(|told| told.at <= end) {
+        if told.is_heartbeat() {
+            let beat = heartbeats.entry(told.receiver.clone()).or_insert_with(|| (told.clone(), 0, told.at));
+            beat.1 += 1;
+            beat.2 = told.at;
+            continue;
+        }
+        let text = format!("{}: {}", told.receiver, told.what());
+        moments.push(Moment { at_ms: told.at.as_millis() as i64, lane: Lane::Told, text });
+    }
+    for (receiver, (first, count, last)) in heartbeats {
+        let mut text = format!("{receiver}: {}", first.what());
+        if count > 1 {
+            text.push_str(&format!(" (×{count}, last at {})", scenario_language::format_duration(last)));
+        }
+        moments.push(Moment { at_ms: first.at.as_millis() as i64, lane: Lane::Told, text });
+    }
+    moments
 }
 
 async fn events(backends: &dyn Backends, zero: Timestamp, end: Duration) -> Result<Vec<Moment>> {
@@ -66,6 +92,10 @@ async fn alerts(backends: &dyn Backends, zero: Timestamp, end: Duration) -> Resu
     let mut instances: BTreeMap<String, Vec<(i64, bool)>> = BTreeMap::new();
     let mut instants: Vec<i64> = Vec::new();
     for series in data["result"].as_array().into_iter().flatten() {
+        // What always fires, as a dead man's switch does, is no news.
+        if series["metric"]["severity"] == "none" {
+            continue;
+        }
         let firing = series["metric"]["alertstate"] == "firing";
         let samples = instances.entry(title(&series["metric"])).or_default();
         for sample in series["values"].as_array().into_iter().flatten() {

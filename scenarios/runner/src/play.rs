@@ -10,7 +10,13 @@ use sim_clock::Timestamp;
 use sim_kube::access::rbac::RuleUsage;
 use sim_world::World;
 
-use crate::{embedded::Embedded, kube_client::KubeClient, moments, operator, project::Loaded, recording::Recording};
+use crate::{
+    embedded::{Embedded, log_line},
+    kube_client::KubeClient,
+    moments, operator,
+    project::Loaded,
+    recording::Recording,
+};
 
 /// How long telemetry that is under way at the end of a run gets to arrive before references between signals are
 /// judged: the operator's and the Collector's batches and one retry of each.
@@ -70,6 +76,9 @@ pub(crate) async fn play(loaded: &Loaded, record: bool) -> Result<Played, PlayEr
     let outcomes = judge.finish(&backends).await;
     let mut moments = player.moments;
     moments.extend(moments::told(&backends, zero, scenario.duration.value).await?);
+    let lines = player.world.logs().lines();
+    let of_receivers = lines.into_iter().filter(|line| *line.program == *sim_world::notifications::PROGRAM);
+    moments.extend(moments::notifications(of_receivers.map(log_line), zero, scenario.duration.value));
     moments.sort_by_key(|moment| moment.at_ms);
     let lost = player.world.logs().lost();
     if lost > 0 {

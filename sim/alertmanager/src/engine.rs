@@ -16,6 +16,7 @@ use crate::inhibit::Inhibitor;
 use crate::nflog::NotificationLog;
 use crate::route::Routes;
 use crate::silence::{SetError, Silence, Silences};
+use crate::snapshot;
 use crate::template::Templates;
 use groups::GroupKey;
 use sim_clock::{Chance, Timestamp};
@@ -196,6 +197,25 @@ impl Engine {
     /// The silences.
     pub fn silences(&self) -> &Silences {
         &self.silences
+    }
+
+    /// What has been told.
+    pub fn log(&self) -> &NotificationLog {
+        &self.log
+    }
+
+    /// Takes silences and what was told from snapshots; what is absent is left as it is.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn restore(&mut self, silences: Option<&[u8]>, log: Option<&[u8]>) -> Result<(), String> {
+        if let Some(bytes) = silences {
+            snapshot::restore_silences(bytes, &mut self.silences).map_err(|error| format!("silences: {error}"))?;
+        }
+        if let Some(bytes) = log {
+            snapshot::restore_log(bytes, &mut self.log).map_err(|error| format!("notification log: {error}"))?;
+        }
+        Ok(())
     }
 
     /// How many rules of inhibition there are.

@@ -9,6 +9,7 @@
 //! | [`alert`] | alerts: identity, merging, order | engine |
 //! | [`lint`] | what is wrong with a configuration that loads | engine |
 //! | [`silence`], [`inhibit`], [`nflog`] | what mutes, what was told | engine |
+//! | [`snapshot`] | what outlives the process | engine |
 //! | [`engine`] | groups and their timers, retries, sweeping | engine |
 //! | [`notify`] | a notification as the request that goes over the wire | engine |
 //! | [`template`] | Go's template language, Alertmanager's functions and default templates | engine |
@@ -29,6 +30,7 @@ pub mod notify;
 pub mod route;
 pub mod server;
 pub mod silence;
+pub mod snapshot;
 pub mod template;
 pub mod time_interval;
 mod yaml;

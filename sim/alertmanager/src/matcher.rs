@@ -31,6 +31,13 @@ impl MatchType {
         }
     }
 
+    /// From the operator as it is written.
+    pub fn from_operator(operator: &str) -> Option<Self> {
+        [Self::Equal, Self::NotEqual, Self::Regexp, Self::NotRegexp]
+            .into_iter()
+            .find(|kind| kind.operator() == operator)
+    }
+
     /// From the two flags of the API.
     pub fn from_flags(is_equal: bool, is_regex: bool) -> Self {
         match (is_equal, is_regex) {

@@ -42,7 +42,8 @@ pub struct Entry {
     pub firing: BTreeSet<Fingerprint>,
     /// Which were resolved.
     pub resolved: BTreeSet<Fingerprint>,
-    expires: Timestamp,
+    /// Until when it is remembered.
+    pub expires: Timestamp,
 }
 
 /// The log. A key is a group's key and an integration (`receiver/kind/place`).
@@ -77,6 +78,16 @@ impl NotificationLog {
         let kept = repeat_interval.saturating_mul(2).min(self.retention);
         let expires = now.checked_add(kept).unwrap_or(Timestamp::from_nanos(i64::MAX));
         self.entries.insert((group.to_owned(), integration.to_owned()), Entry { at: now, firing, resolved, expires });
+    }
+
+    /// All entries by group and integration, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&(String, String), &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Takes an entry as it was, of a snapshot.
+    pub(crate) fn restore(&mut self, key: (String, String), entry: Entry) {
+        self.entries.insert(key, entry);
     }
 
     /// Forgets what is too old.

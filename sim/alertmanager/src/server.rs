@@ -3,6 +3,7 @@
 use crate::api::{self, Status};
 use crate::engine::{self, Attempt, Engine, EngineOptions, Outcome};
 use crate::notify::{Delivery, HttpDelivery};
+use crate::snapshot;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use sim_clock::Timestamp;
@@ -16,6 +17,8 @@ use tokio::time::sleep;
 
 /// How many deliveries are remembered.
 pub const DELIVERIES_MAX: usize = 10_000;
+/// How often silences and the notification log are written (`--data.maintenance-interval`), besides at the end.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
@@ -26,6 +29,8 @@ pub struct Files {
     pub read: Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>,
     /// The paths that a glob matches, sorted.
     pub list: Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>,
+    /// Writes a file whole.
+    pub write: Arc<dyn Fn(&str, Vec<u8>) + Send + Sync>,
 }
 
 impl std::fmt::Debug for Files {
@@ -39,6 +44,8 @@ impl std::fmt::Debug for Files {
 pub struct Options {
     /// `--config.file`
     pub config_file: String,
+    /// `--storage.path`; `None`: nothing outlives the process.
+    pub storage_path: Option<String>,
     /// The port of `--web.listen-address`.
     pub port: u16,
     /// What the engine is told.
@@ -51,6 +58,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             config_file: "/etc/alertmanager/alertmanager.yml".to_owned(),
+            storage_path: None,
             port: 9093,
             engine: EngineOptions::default(),
             debug: false,
@@ -64,6 +72,9 @@ pub enum ServerError {
     /// The first configuration is wrong.
     #[error("Loading configuration file failed: {0}")]
     Config(String),
+    /// What an earlier process kept cannot be read.
+    #[error("error loading snapshot: {0}")]
+    Snapshot(String),
     /// The network refused the port.
     #[error("listen on port {port}: {message}")]
     Listen {
@@ -129,14 +140,19 @@ fn load(files: &Files, path: &str) -> Result<(crate::config::Config, crate::temp
 }
 
 impl Alertmanager {
-    /// Reads the configuration.
+    /// Reads the configuration, and what an earlier process kept.
     ///
     /// # Errors
-    /// [`ServerError::Config`]
+    /// [`ServerError::Config`], [`ServerError::Snapshot`]
     pub fn new(options: Options, files: Files, log: Log) -> Result<Self, ServerError> {
         let (config, templates) = load(&files, &options.config_file).map_err(ServerError::Config)?;
         let now = sim_clock::now();
-        let engine = Engine::new(config, templates, options.engine.clone(), sim_clock::seeded("alertmanager"), now);
+        let mut engine = Engine::new(config, templates, options.engine.clone(), sim_clock::seeded("alertmanager"), now);
+        if let Some(path) = &options.storage_path {
+            let kept = |name: &str| (files.read)(&format!("{path}/{name}"));
+            let (silences, log) = (kept(snapshot::SILENCES_FILE), kept(snapshot::LOG_FILE));
+            engine.restore(silences.as_deref(), log.as_deref()).map_err(ServerError::Snapshot)?;
+        }
         Ok(Self(Arc::new(Shared {
             engine: Mutex::new(engine),
             status: Mutex::new(Status { started: now, reloaded: now, reload_ok: true }),
@@ -146,6 +162,16 @@ impl Alertmanager {
             options,
             log,
         })))
+    }
+
+    /// Writes silences and the notification log where the next process finds them; done every quarter of an hour, and to be
+    /// done at the end.
+    pub fn keep(&self) {
+        let Some(path) = &self.0.options.storage_path else { return };
+        let (silences, log) =
+            self.with_engine(|engine| (snapshot::of_silences(engine.silences()), snapshot::of_log(engine.log())));
+        (self.0.files.write)(&format!("{path}/{}", snapshot::SILENCES_FILE), silences);
+        (self.0.files.write)(&format!("{path}/{}", snapshot::LOG_FILE), log);
     }
 
     /// Looks at the engine.
@@ -208,8 +234,13 @@ impl Alertmanager {
     /// Drives the engine for ever: whatever is due is sent.
     async fn drive(&self, client: Client) {
         let mut sending = tokio::task::JoinSet::new();
+        let mut next_snapshot = sim_clock::now() + SNAPSHOT_INTERVAL;
         loop {
             let now = sim_clock::now();
+            if now >= next_snapshot {
+                self.keep();
+                next_snapshot = now + SNAPSHOT_INTERVAL;
+            }
             let (attempts, next, muted) = {
                 let mut engine = lock(&self.0.engine);
                 (engine.step(now), engine.next_wake(), engine.take_muted())
@@ -238,7 +269,7 @@ impl Alertmanager {
                 biased;
                 () = self.0.changed.notified() => {}
                 Some(_) = sending.join_next() => {}
-                () = sleep(next.since(sim_clock::now())) => {}
+                () = sleep(next.min(next_snapshot).since(sim_clock::now())) => {}
             }
         }
     }

@@ -140,6 +140,11 @@ impl Silences {
         self.kept.insert(silence.id.clone(), Kept { silence, matchers });
     }
 
+    /// Takes a silence as it was, of a snapshot.
+    pub(crate) fn restore(&mut self, silence: Silence) {
+        self.keep(silence);
+    }
+
     /// Makes a silence, or changes the one of its id; a change that would rewrite the past makes a new one and expires
     /// the old. Returns the id that it now has. `new_id` is used where a new one is needed.
     ///

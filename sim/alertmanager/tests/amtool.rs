@@ -172,7 +172,11 @@ fn answers(amtool: &Path, address: &str, folder: &Path) -> Vec<(String, String)>
 fn amtool_is_answered_alike() {
     let Some(amtool) = process::amtool() else { return };
     let Some(real) = Real::start("amtool", CONFIG) else { return };
-    let files = Files { read: Arc::new(|_| Some(CONFIG.as_bytes().to_vec())), list: Arc::new(|_| Vec::new()) };
+    let files = Files {
+        read: Arc::new(|_| Some(CONFIG.as_bytes().to_vec())),
+        list: Arc::new(|_| Vec::new()),
+        write: Arc::new(|_, _| {}),
+    };
     // Both live at the same time: amtool says when a silence begins.
     let options = WorldOptions { epoch: sim_clock::now(), ..WorldOptions::seeded(1) }.paced(Speed::REAL);
     let world = sim_loopback::start(options, move |life| async move {

@@ -20,6 +20,7 @@ struct Setup {
     client: Client,
     alertmanager: Alertmanager,
     files: Arc<Mutex<BTreeMap<String, String>>>,
+    served: Files,
     /// Seconds since the start, path, authorization, body.
     seen: Seen,
     /// What the pager answers.
@@ -53,20 +54,26 @@ async fn set_up() -> Setup {
         .await;
     });
     let files = Arc::new(Mutex::new(BTreeMap::from([("/am.yml".to_owned(), CONFIG.to_owned())])));
-    let read = files.clone();
+    let (read, written) = (files.clone(), files.clone());
     let served = Files {
         read: Arc::new(move |path| read.lock().unwrap().get(path).map(|text| text.clone().into_bytes())),
         list: Arc::new(|_| Vec::new()),
+        write: Arc::new(move |path, bytes| {
+            written.lock().unwrap().insert(path.to_owned(), String::from_utf8(bytes).unwrap());
+        }),
     };
-    let options = Options { config_file: "/am.yml".to_owned(), ..Options::default() };
-    let alertmanager = Alertmanager::new(options, served, Arc::new(|_| {})).unwrap();
+    let alertmanager = Alertmanager::new(options(), served.clone(), Arc::new(|_| {})).unwrap();
     let running = alertmanager.clone();
     spawn("alertmanager", async move {
         run(am, running).await.unwrap();
     });
     sleep(Duration::from_millis(10)).await;
     let client = Client::new(network.host("prometheus"));
-    Setup { network, client, alertmanager, files, seen, answer }
+    Setup { network, client, alertmanager, files, served, seen, answer }
+}
+
+fn options() -> Options {
+    Options { config_file: "/am.yml".to_owned(), storage_path: Some("/data".to_owned()), ..Options::default() }
 }
 
 impl Setup {
@@ -127,6 +134,48 @@ fn a_receiver_that_is_down_is_tried_again_and_one_that_refuses_is_not() {
             "{text}"
         );
         assert!(text.contains("alertmanager_alerts{state=\"active\"} 2\n"), "{text}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn silences_and_what_was_told_outlive_the_process() {
+    sim_clock::run(WorldOptions::seeded(5), || async {
+        let s = set_up().await;
+        let down = serde_json::json!([{"labels": {"alertname": "Down"}, "endsAt": "2100-01-01T00:00:00Z"}]);
+        s.post(down.clone()).await;
+        let silence = serde_json::json!({
+            "matchers": [{"name": "alertname", "value": "Quiet", "isRegex": false}],
+            "startsAt": "2000-01-01T00:00:00Z", "endsAt": "2100-01-01T00:00:00Z", "createdBy": "me", "comment": "why",
+        });
+        let request = Request::post("http://am:9093/api/v2/silences")
+            .header("Content-Type", "application/json")
+            .body(Bytes::from(silence.to_string()))
+            .unwrap();
+        assert_eq!(s.client.send(request).await.unwrap().status(), StatusCode::OK);
+        // By then the pager was told; a quarter of an hour on, it is on disk.
+        sleep(Duration::from_secs(16 * 60)).await;
+        assert_eq!(s.seen().len(), 1);
+
+        let second = Alertmanager::new(options(), s.served.clone(), Arc::new(|_| {})).unwrap();
+        let host = s.network.host("am-again");
+        s.network.set_name("am", sim_net::NameTarget::Addresses(vec![host.ip()]));
+        spawn("am-again", async move {
+            run(host, second).await.unwrap();
+        });
+        sleep(Duration::from_millis(10)).await;
+        let quiet = serde_json::json!([{"labels": {"alertname": "Quiet"}, "endsAt": "2100-01-01T00:00:00Z"}]);
+        let new = serde_json::json!([{"labels": {"alertname": "New"}, "endsAt": "2100-01-01T00:00:00Z"}]);
+        for alerts in [down, quiet, new] {
+            s.post(alerts).await;
+        }
+        sleep(Duration::from_secs(120)).await;
+        let told: Vec<String> = s.seen().into_iter().map(|(_, path, ..)| path).collect();
+        assert_eq!(told, ["/New"], "neither what was told before, nor what is silenced");
+
+        s.files.lock().unwrap().insert("/data/nflog".to_owned(), "{".to_owned());
+        let error = Alertmanager::new(options(), s.served.clone(), Arc::new(|_| {})).unwrap_err().to_string();
+        assert!(error.starts_with("error loading snapshot: notification log: "), "{error}");
     })
     .unwrap();
 }

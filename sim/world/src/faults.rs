@@ -77,7 +77,7 @@ pub const FAULTS: &[FaultKind] = &[
     },
     FaultKind {
         name: "alertmanager-unavailable",
-        summary: "connections to Alertmanager fail: those of Prometheus and of whoever asks it",
+        summary: "connections to Alertmanager fail: those of Prometheus and of whoever asks it, not those of the kubelet's probes",
         parameters: &[HOW],
     },
     FaultKind {
@@ -263,7 +263,10 @@ pub fn parse(name: &str, parameters: &[(String, Value)]) -> Result<Fault, FaultE
         }
         "alertmanager-unavailable" => {
             let to = Match::Prefix("pod/multigres-operator/alertmanager-".to_owned());
-            Ok(Fault::Network(to_ports(&to, &[ALERTMANAGER_PORT], &asked.effect()?)))
+            // A kubelet that cannot probe would restart it, and a partition became an outage.
+            let nodes = Match::Prefix("node/".to_owned());
+            let from = Match::Not(Box::new(Match::OneOf(vec![Match::Name(OBSERVER.to_owned()), nodes])));
+            Ok(Fault::Network(vec![Rule { from, to, port: Some(ALERTMANAGER_PORT), effect: asked.effect()? }]))
         }
         "notifications-unavailable" => {
             let to = Match::Prefix(crate::notifications::HOST.to_owned());

@@ -253,12 +253,15 @@ async fn run_alertmanager(context: Context) -> Exit {
         config_file: flag(&context, "config.file").unwrap_or(&defaults.config_file).to_owned(),
         engine,
         debug: flag(&context, "log.level") == Some("debug"),
+        storage_path: Some(flag(&context, "storage.path").unwrap_or("data").trim_end_matches('/').to_owned()),
         ..defaults
     };
-    let (read, list) = (context.files.clone(), context.files.clone());
+    let (read, list, write) = (context.files.clone(), context.files.clone(), context.files.clone());
+    let config_file = options.config_file.clone();
     let files = sim_alertmanager::server::Files {
         read: Arc::new(move |path| read.read(path).map(|bytes| bytes.to_vec())),
         list: Arc::new(move |glob| matching(&list, glob)),
+        write: Arc::new(move |path, bytes| write.write(path, bytes)),
     };
     let log = context.log.clone();
     let alertmanager =
@@ -266,8 +269,38 @@ async fn run_alertmanager(context: Context) -> Exit {
             Ok(alertmanager) => alertmanager,
             Err(error) => return failed(&context, &error),
         };
-    let host = context.host.clone();
-    until_stopped(context, ended(sim_alertmanager::server::run(host, alertmanager))).await
+    let (host, files) = (context.host.clone(), context.files.clone());
+    let (served, kept) = (alertmanager.clone(), alertmanager);
+    let run = async {
+        tokio::select! {
+            biased;
+            why = ended(sim_alertmanager::server::run(host, served.clone())) => why,
+            () = reload_on_change(&served, &files, &config_file) => "its files are gone".to_owned(),
+        }
+    };
+    let exit = until_stopped(context, run).await;
+    kept.keep();
+    exit
+}
+
+/// What the Prometheus Operator's config-reloader does beside Alertmanager: asks it to read its configuration again when that
+/// has changed.
+async fn reload_on_change(
+    alertmanager: &sim_alertmanager::server::Alertmanager,
+    files: &sim_kube::Files,
+    config_file: &str,
+) {
+    let folder = config_file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let configuration = || -> Vec<_> { files.list(&folder).iter().map(|path| files.read(path)).collect() };
+    let (mut changed, mut read) = (files.watch(), configuration());
+    while changed.changed().await.is_ok() {
+        let now = configuration();
+        if now != read {
+            read = now;
+            // A wrong one is refused, which it says in its log.
+            let _ = alertmanager.reload();
+        }
+    }
 }
 
 /// The files that a glob matches whose only star is in its last part: `/etc/prometheus/rules/*.yaml`.

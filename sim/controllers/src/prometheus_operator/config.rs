@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::alertmanager::alerting;
 use super::model::{Endpoint, Prometheus, PrometheusRule, RelabelConfig};
 use super::store::{Cluster, Kind};
 use super::targets::{Target, discover, discover_pods};
@@ -34,6 +35,12 @@ pub fn configuration(prometheus: &Prometheus, cluster: &Cluster, warnings: &mut 
     root.insert("global".to_owned(), Value::Object(global));
     root.insert("rule_files".to_owned(), json!([format!("{RULES_DIRECTORY}/*.yaml")]));
     root.insert("scrape_configs".to_owned(), scrape_configs(prometheus, cluster, warnings));
+    let role = spec.service_discovery_role.unwrap_or_default();
+    let alerting =
+        spec.alerting.as_ref().and_then(|wanted| alerting(wanted, &metadata.namespace, role, cluster, warnings));
+    if let Some(alerting) = alerting {
+        root.insert("alerting".to_owned(), alerting);
+    }
     if let Some(window) = &spec.tsdb.out_of_order_time_window {
         root.insert("storage".to_owned(), json!({"tsdb": {"out_of_order_time_window": window}}));
     }

@@ -1,6 +1,8 @@
-//! The Prometheus Operator: Prometheus, ServiceMonitor, PodMonitor and PrometheusRule objects become a configured Prometheus.
+//! The Prometheus Operator: Prometheus, ServiceMonitor, PodMonitor and PrometheusRule objects become a configured Prometheus,
+//! and Alertmanager objects Alertmanagers.
 //!
-//! [`run`] watches the cluster through the Kubernetes API and applies, for each Prometheus object,
+//! [`run`] watches the cluster through the Kubernetes API and applies, for each Alertmanager object, the Service
+//! `alertmanager-operated` and the StatefulSet `alertmanager-<name>` (see [`alertmanager`]), and for each Prometheus object
 //!
 //! | object | holds |
 //! |---|---|
@@ -12,9 +14,10 @@
 //! and writes the condition `Reconciled` to its status. Differences from the real operator: targets are written as
 //! `static_configs` with the labels that discovery and relabelling would have yielded (discovery inside Prometheus is
 //! not modelled); the configuration is stored uncompressed and read by Prometheus itself (feature
-//! `auto-reload-config`), without the config-reloader sidecar; Probe, ScrapeConfig and Alertmanager objects
+//! `auto-reload-config`), without the config-reloader sidecar; Probe, ScrapeConfig and AlertmanagerConfig objects
 //! are not read. Fields that are not acted on are named in the condition's message.
 
+pub mod alertmanager;
 pub mod config;
 pub mod model;
 pub mod objects;
@@ -143,8 +146,11 @@ fn take_in(cluster: &mut Cluster, unlisted: &mut Vec<Kind>, kind: Kind, update: 
 async fn apply_all(api: &Api, cluster: &Cluster, written: &mut Written) -> bool {
     let mut wanted_paths = std::collections::BTreeSet::new();
     let mut all_well = true;
-    for prometheus in cluster.prometheuses.values() {
-        let Built { objects, warnings } = build(prometheus, cluster);
+    // Alertmanagers first: a Prometheus is told where they are.
+    let alertmanagers =
+        cluster.alertmanagers.values().map(|one| ("Alertmanager", &one.metadata, alertmanager::build(one)));
+    let prometheuses = cluster.prometheuses.values().map(|one| ("Prometheus", &one.metadata, build(one, cluster)));
+    for (kind, meta, Built { objects, warnings }) in alertmanagers.chain(prometheuses) {
         let mut outcome = Ok(warnings);
         for object in objects {
             let path = path_of(&object);
@@ -163,9 +169,9 @@ async fn apply_all(api: &Api, cluster: &Cluster, written: &mut Written) -> bool 
             }
         }
         all_well &= outcome.is_ok();
-        all_well &= report(api, prometheus, outcome, written).await.is_ok();
+        all_well &= report(api, kind, meta, outcome, written).await.is_ok();
     }
-    // Children of a Prometheus that is gone are collected by their owner reference; should it come back, they are
+    // Children of what is gone are collected by their owner reference; should it come back, they are
     // written anew.
     written.objects.retain(|path, _| wanted_paths.contains(path));
     all_well
@@ -173,12 +179,14 @@ async fn apply_all(api: &Api, cluster: &Cluster, written: &mut Written) -> bool 
 
 async fn report(
     api: &Api,
-    prometheus: &model::Prometheus,
+    kind: &str,
+    meta: &model::Meta,
     outcome: Result<Vec<String>, String>,
     written: &mut Written,
 ) -> Result<(), Error> {
-    let model::Meta { name, namespace, generation, .. } = &prometheus.metadata;
-    let path = format!("/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheuses/{name}/status");
+    let model::Meta { name, namespace, generation, .. } = meta;
+    let collection = if kind == "Alertmanager" { "alertmanagers" } else { "prometheuses" };
+    let path = format!("/apis/monitoring.coreos.com/v1/namespaces/{namespace}/{collection}/{name}/status");
     let condition = (*generation, outcome);
     if written.conditions.get(&path) == Some(&condition) {
         return Ok(());
@@ -187,7 +195,7 @@ async fn report(
         Ok(warnings) => (warnings.as_slice(), None),
         Err(failure) => (&[][..], Some(failure.as_str())),
     };
-    let status = objects::status(prometheus, warnings, failure, &sim_clock::now().rfc3339());
+    let status = objects::status(kind, meta, warnings, failure, &sim_clock::now().rfc3339());
     api.apply(&path, FIELD_MANAGER, &status).await?;
     written.conditions.insert(path, condition);
     Ok(())

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::alertmanager::Alerting;
 use crate::selector::LabelSelector;
 
 /// The part of an object's metadata that matters here.
@@ -81,6 +82,8 @@ pub struct PrometheusSpec {
     pub rule_namespace_selector: Option<LabelSelector>,
     /// Where the addresses of a Service are found; `Endpoints` by default.
     pub service_discovery_role: Option<DiscoveryRole>,
+    /// Who is told of alerts.
+    pub alerting: Option<Alerting>,
     /// Settings of the time series database.
     pub tsdb: Tsdb,
     /// Settings of the OTLP receiver.

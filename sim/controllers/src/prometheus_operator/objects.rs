@@ -4,7 +4,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::config::{RULES_DIRECTORY, configuration, rule_files};
-use super::model::Prometheus;
+use super::model::{Meta, Prometheus};
 use super::store::Cluster;
 use crate::yaml;
 
@@ -18,13 +18,23 @@ pub const RULE_FILES_BYTES_MAX: usize = 512 * 1024;
 /// Where the configuration file is mounted.
 pub const CONFIG_FILE: &str = "/etc/prometheus/config/prometheus.yaml";
 
-/// What is wanted in the cluster for one Prometheus object.
+/// What is wanted in the cluster for one Prometheus or Alertmanager object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Built {
     /// Objects to apply, in this order: what is mounted comes before what mounts it.
     pub objects: Vec<Value>,
     /// What was asked for and is not done.
     pub warnings: Vec<String>,
+}
+
+/// An object that others belong to, so that they go away with it.
+pub(super) struct Owner<'a> {
+    /// Its kind.
+    pub(super) kind: &'static str,
+    /// Its metadata.
+    pub(super) meta: &'a Meta,
+    /// The labels of what belongs to it.
+    pub(super) labels: Value,
 }
 
 /// Builds all objects that belong to `prometheus`.
@@ -47,9 +57,10 @@ pub fn build(prometheus: &Prometheus, cluster: &Cluster) -> Built {
     }
     let config = yaml::to_string(&configuration(prometheus, cluster, &mut warnings));
     let rules = rules(prometheus, cluster, &mut warnings);
+    let owner = Owner { kind: "Prometheus", meta: &prometheus.metadata, labels: labels(prometheus) };
     let objects = vec![
         child(
-            prometheus,
+            &owner,
             "v1",
             "Secret",
             &children_name(prometheus),
@@ -57,9 +68,9 @@ pub fn build(prometheus: &Prometheus, cluster: &Cluster) -> Built {
                 "data": {"prometheus.yaml": base64::engine::general_purpose::STANDARD.encode(config)},
             }),
         ),
-        child(prometheus, "v1", "ConfigMap", &rules_name(prometheus), json!({"data": rules})),
+        child(&owner, "v1", "ConfigMap", &rules_name(prometheus), json!({"data": rules})),
         child(
-            prometheus,
+            &owner,
             "v1",
             "Service",
             "prometheus-operated",
@@ -71,28 +82,21 @@ pub fn build(prometheus: &Prometheus, cluster: &Cluster) -> Built {
                 },
             }),
         ),
-        child(
-            prometheus,
-            "apps/v1",
-            "StatefulSet",
-            &children_name(prometheus),
-            json!({"spec": stateful_set(prometheus)}),
-        ),
+        child(&owner, "apps/v1", "StatefulSet", &children_name(prometheus), json!({"spec": stateful_set(prometheus)})),
     ];
     Built { objects, warnings }
 }
 
-/// The status written to the Prometheus object: whether all of it could be done.
-pub fn status(prometheus: &Prometheus, warnings: &[String], failure: Option<&str>, now: &str) -> Value {
+/// The status written to an object of `kind`: whether all of it could be done.
+pub(super) fn status(kind: &str, metadata: &Meta, warnings: &[String], failure: Option<&str>, now: &str) -> Value {
     let (state, reason, message) = match failure {
         Some(error) => ("False", "ReconciliationFailed", error.to_owned()),
         None if warnings.is_empty() => ("True", "", String::new()),
         None => ("True", "PartlySupported", warnings.join("; ")),
     };
-    let Prometheus { metadata, .. } = prometheus;
     json!({
         "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "Prometheus",
+        "kind": kind,
         "metadata": {"name": metadata.name, "namespace": metadata.namespace},
         "status": {"conditions": [{
             "type": "Reconciled",
@@ -140,21 +144,21 @@ fn labels(prometheus: &Prometheus) -> Value {
     })
 }
 
-/// An object owned by the Prometheus object, so that it goes away with it.
-fn child(prometheus: &Prometheus, api_version: &str, kind: &str, name: &str, body: Value) -> Value {
-    let owner = &prometheus.metadata;
+/// An object that belongs to another.
+pub(super) fn child(owner: &Owner<'_>, api_version: &str, kind: &str, name: &str, body: Value) -> Value {
+    let Owner { kind: owner_kind, meta, labels } = owner;
     let mut object = json!({
         "apiVersion": api_version,
         "kind": kind,
         "metadata": {
             "name": name,
-            "namespace": owner.namespace,
-            "labels": labels(prometheus),
+            "namespace": meta.namespace,
+            "labels": labels,
             "ownerReferences": [{
                 "apiVersion": "monitoring.coreos.com/v1",
-                "kind": "Prometheus",
-                "name": owner.name,
-                "uid": owner.uid,
+                "kind": owner_kind,
+                "name": meta.name,
+                "uid": meta.uid,
                 "controller": true,
                 "blockOwnerDeletion": true,
             }],

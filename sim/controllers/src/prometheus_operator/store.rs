@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::alertmanager::Alertmanager;
 use super::model::{
     EndpointSlice, Endpoints, Namespace, Pod, PodMonitor, Prometheus, PrometheusRule, Service, ServiceMonitor,
 };
@@ -17,6 +18,7 @@ pub type Key = (String, String);
 #[allow(missing_docs, reason = "each is the Kubernetes kind of its name")]
 pub enum Kind {
     Prometheus,
+    Alertmanager,
     ServiceMonitor,
     PodMonitor,
     PrometheusRule,
@@ -29,8 +31,9 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Prometheus,
+        Self::Alertmanager,
         Self::ServiceMonitor,
         Self::PodMonitor,
         Self::PrometheusRule,
@@ -45,6 +48,7 @@ impl Kind {
     pub const fn path(self) -> &'static str {
         match self {
             Self::Prometheus => "/apis/monitoring.coreos.com/v1/prometheuses",
+            Self::Alertmanager => "/apis/monitoring.coreos.com/v1/alertmanagers",
             Self::ServiceMonitor => "/apis/monitoring.coreos.com/v1/servicemonitors",
             Self::PodMonitor => "/apis/monitoring.coreos.com/v1/podmonitors",
             Self::PrometheusRule => "/apis/monitoring.coreos.com/v1/prometheusrules",
@@ -62,6 +66,8 @@ impl Kind {
 pub struct Cluster {
     /// Prometheus objects.
     pub prometheuses: BTreeMap<Key, Prometheus>,
+    /// Alertmanager objects.
+    pub alertmanagers: BTreeMap<Key, Alertmanager>,
     /// ServiceMonitors.
     pub service_monitors: BTreeMap<Key, ServiceMonitor>,
     /// PodMonitors.
@@ -99,6 +105,7 @@ impl Cluster {
         let rejected = &mut self.rejected;
         match kind {
             Kind::Prometheus => put(&mut self.prometheuses, rejected, kind, key, object),
+            Kind::Alertmanager => put(&mut self.alertmanagers, rejected, kind, key, object),
             Kind::ServiceMonitor => put(&mut self.service_monitors, rejected, kind, key, object),
             Kind::PodMonitor => put(&mut self.pod_monitors, rejected, kind, key, object),
             Kind::PrometheusRule => put(&mut self.rules, rejected, kind, key, object),
@@ -115,6 +122,7 @@ impl Cluster {
         let was_rejected = self.rejected.remove(&(kind, key.clone())).is_some();
         let was_known = match kind {
             Kind::Prometheus => self.prometheuses.remove(key).is_some(),
+            Kind::Alertmanager => self.alertmanagers.remove(key).is_some(),
             Kind::ServiceMonitor => self.service_monitors.remove(key).is_some(),
             Kind::PodMonitor => self.pod_monitors.remove(key).is_some(),
             Kind::PrometheusRule => self.rules.remove(key).is_some(),
@@ -144,6 +152,7 @@ impl Cluster {
     fn keys(&self, kind: Kind) -> Vec<Key> {
         let mut keys: Vec<Key> = match kind {
             Kind::Prometheus => self.prometheuses.keys().cloned().collect(),
+            Kind::Alertmanager => self.alertmanagers.keys().cloned().collect(),
             Kind::ServiceMonitor => self.service_monitors.keys().cloned().collect(),
             Kind::PodMonitor => self.pod_monitors.keys().cloned().collect(),
             Kind::PrometheusRule => self.rules.keys().cloned().collect(),

@@ -31,6 +31,17 @@ struct Found<'a> {
     target: Option<&'a TargetRef>,
 }
 
+impl Found<'_> {
+    /// `host:port`, an address of version 6 in brackets.
+    fn address(&self) -> String {
+        if self.ip.contains(':') {
+            format!("[{}]:{}", self.ip, self.port)
+        } else {
+            format!("{}:{}", self.ip, self.port)
+        }
+    }
+}
+
 /// All targets of one endpoint of a monitor, sorted.
 pub fn discover(cluster: &Cluster, role: DiscoveryRole, monitor: &ServiceMonitor, endpoint: &Endpoint) -> Vec<Target> {
     let in_scope = |namespace: &str| monitor.spec.namespace_selector.includes(&monitor.metadata.namespace, namespace);
@@ -143,6 +154,21 @@ fn pod_meta(set: &mut impl FnMut(&str, &str), pod: &Pod, container: Option<(&str
     }
 }
 
+/// The addresses of a Service's port, given by name or number, sorted; those that are not ready are among them.
+pub fn addresses(cluster: &Cluster, role: DiscoveryRole, namespace: &str, service: &str, port: &Value) -> Vec<String> {
+    let Some(service) = cluster.services.get(&(namespace.to_owned(), service.to_owned())) else { return Vec::new() };
+    let is_wanted = |found: &Found<'_>| match port {
+        Value::Number(number) => number.as_u64() == Some(found.port.into()),
+        Value::String(name) => name == found.port_name,
+        _ => false,
+    };
+    let found = behind(cluster, role, &service.metadata);
+    let mut addresses: Vec<String> = found.iter().filter(|found| is_wanted(found)).map(Found::address).collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
 /// The addresses behind a Service. Those that are not ready are among them: Prometheus scrapes them too.
 fn behind<'a>(cluster: &'a Cluster, role: DiscoveryRole, service: &Meta) -> Vec<Found<'a>> {
     let mut found = Vec::new();
@@ -245,8 +271,7 @@ fn target(
     if let Some(job) = monitor.spec.job_label.as_ref().and_then(|label| service.labels.get(label)) {
         set("job", job);
     }
-    let host = if found.ip.contains(':') { format!("[{}]", found.ip) } else { found.ip.to_owned() };
-    Some(Target { address: format!("{host}:{}", found.port), labels, meta: meta(service, found, pod, container) })
+    Some(Target { address: found.address(), labels, meta: meta(service, found, pod, container) })
 }
 
 /// The name of the container and of its port that listens on `port`.

@@ -9,12 +9,16 @@ use sim_net::{NameTarget, Network, http as web};
 
 use super::*;
 
+const ALERTMANAGER: &str = include_str!("../../../../deploy/observability/alertmanager.yaml");
+
 /// The files in `deploy/` and a cluster in which the operator's pod runs.
 fn shipped() -> Cluster {
     let mut cluster = Cluster::default();
     for (kind, file) in [
         (Kind::Prometheus, include_str!("../../../../deploy/observability/prometheus.yaml")),
         (Kind::ServiceMonitor, include_str!("../../../../deploy/observability/prometheus.yaml")),
+        (Kind::Alertmanager, ALERTMANAGER),
+        (Kind::Service, ALERTMANAGER),
         (Kind::PrometheusRule, include_str!("../../../../deploy/monitoring/prometheus-rules.yaml")),
         (Kind::Service, include_str!("../../../../deploy/operator/metrics-service.yaml")),
     ] {
@@ -36,6 +40,13 @@ fn shipped() -> Cluster {
             "ports": [{"name": "metrics", "port": 8443}, {"name": "other", "port": 1}],
         }],
     }));
+    cluster.put(
+        Kind::Endpoints,
+        json!({
+            "metadata": {"namespace": "multigres-operator", "name": "alertmanager"},
+            "subsets": [{"addresses": [{"ip": "10.244.0.9"}], "ports": [{"name": "web", "port": 9093}]}],
+        }),
+    );
     cluster
 }
 
@@ -72,6 +83,10 @@ fn the_shipped_monitor_becomes_a_scrape_configuration_with_the_labels_of_the_rea
                 "evaluation_interval": "30s",
             },
             "rule_files": ["/etc/prometheus/rules/*.yaml"],
+            "alerting": {
+                "alert_relabel_configs": [{"action": "labeldrop", "regex": "prometheus_replica"}],
+                "alertmanagers": [{"api_version": "v2", "static_configs": [{"targets": ["10.244.0.9:9093"]}]}],
+            },
             "scrape_configs": [{
                 "job_name": "serviceMonitor/multigres-operator/multigres-operator/0",
                 "honor_labels": true,
@@ -103,7 +118,7 @@ fn the_shipped_rules_are_mounted_word_for_word() {
     let source: Value = serde_saphyr::from_str(include_str!("../../../../deploy/monitoring/prometheus-rules.yaml"))
         .expect("valid YAML");
     assert_eq!(file["groups"], source["spec"]["groups"]);
-    assert_eq!(file["groups"][0]["rules"].as_array().map(Vec::len), Some(7));
+    assert_eq!(file["groups"][0]["rules"].as_array().map(Vec::len), Some(8));
 }
 
 #[test]
@@ -133,6 +148,42 @@ fn the_stateful_set_mounts_what_was_written_and_is_found_by_the_shipped_service(
     for object in &built.objects {
         assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "uid-of-multigres");
     }
+}
+
+#[test]
+fn the_shipped_alertmanager_mounts_its_secret_and_is_found_by_the_shipped_service() {
+    let cluster = shipped();
+    let built = alertmanager::build(cluster.alertmanagers.values().next().expect("an Alertmanager"));
+    assert_eq!(built.warnings, Vec::<String>::new());
+    let shipped: Vec<Value> = serde_saphyr::from_multiple(ALERTMANAGER).expect("valid YAML");
+    let of_kind = |kind: &str| shipped.iter().find(|object| object["kind"] == kind).expect("shipped");
+    let set = &built.objects[1];
+    let template = &set["spec"]["template"];
+    assert_eq!(template["spec"]["volumes"][0]["secret"]["secretName"], of_kind("Secret")["metadata"]["name"]);
+    for (name, value) in of_kind("Service")["spec"]["selector"].as_object().expect("a selector") {
+        assert_eq!(&template["metadata"]["labels"][name], value);
+    }
+    for (name, value) in set["spec"]["selector"]["matchLabels"].as_object().expect("a selector") {
+        assert_eq!(&template["metadata"]["labels"][name], value);
+    }
+    let arguments = template["spec"]["containers"][0]["args"].as_array().expect("args");
+    for argument in ["--config.file=/etc/alertmanager/config/alertmanager.yaml", "--log.level=debug"] {
+        assert!(arguments.contains(&json!(argument)), "{argument} in {arguments:?}");
+    }
+    for object in &built.objects {
+        assert_eq!(object["metadata"]["ownerReferences"][0]["kind"], "Alertmanager");
+    }
+}
+
+#[test]
+fn an_alertmanager_with_credentials_that_are_not_supported_is_left_out_and_named() {
+    let mut cluster = shipped();
+    let prometheus = cluster.prometheuses.values_mut().next().expect("one");
+    let alerting = prometheus.spec.alerting.as_mut().expect("shipped");
+    alerting.alertmanagers[0].rest.insert("sigv4".to_owned(), json!({}));
+    let built = only(&cluster);
+    assert_eq!(configuration(&built)["alerting"], json!(null));
+    assert_eq!(built.warnings, ["spec.alerting.alertmanagers[0] is left out: sigv4 not supported"]);
 }
 
 #[test]
@@ -184,7 +235,7 @@ fn a_pod_that_is_not_ready_is_scraped_and_one_that_has_ended_is_not() {
 #[test]
 fn endpoint_slices_yield_the_same_targets_as_endpoints() {
     let mut cluster = shipped();
-    let from_endpoints = configuration(&only(&cluster));
+    let from_endpoints = configuration(&only(&cluster))["scrape_configs"].take();
     cluster.endpoints.clear();
     cluster.put(
         Kind::EndpointSlice,
@@ -205,7 +256,7 @@ fn endpoint_slices_yield_the_same_targets_as_endpoints() {
     );
     let prometheus = cluster.prometheuses.values_mut().next().expect("one");
     prometheus.spec.service_discovery_role = Some(model::DiscoveryRole::EndpointSlice);
-    assert_eq!(configuration(&only(&cluster)), from_endpoints);
+    assert_eq!(configuration(&only(&cluster))["scrape_configs"], from_endpoints);
 }
 
 #[test]
