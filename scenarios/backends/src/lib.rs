@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`image`] | which image each backend is: the upstream name, or another by the environment |
 //! | [`session`] | one run's containers: started, labelled with the run's id, removed; SKIPPED aloud where there is none |
+//! | [`alertmanager`] | a real Alertmanager, told what a run's Prometheus told ours |
 //! | [`prometheus`] | a real Prometheus: fed by remote write, asked over its HTTP API |
 //! | [`remote_write`] | the messages of remote write 1.0 |
 //! | [`replay`] | what a run recorded, told to a real Prometheus and asked again by the run's own expectations |
@@ -11,6 +12,7 @@
 //! Without an engine or an image a backend is skipped, which is printed; where `REQUIRE_BACKENDS` names it, that is a failure.
 //! Where no registry can be reached, `ci/images/make.sh` makes the images out of Debian's packages.
 
+pub mod alertmanager;
 pub mod image;
 pub mod prometheus;
 pub mod remote_write;

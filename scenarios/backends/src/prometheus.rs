@@ -44,6 +44,7 @@ impl Prometheus {
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             files: vec![(CONFIGURATION.to_owned(), configuration.as_bytes().to_vec())],
             port: 9090,
+            ..Setup::default()
         };
         let started = session.start(image, setup).await?;
         let client = Client::builder()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testcontainers::{
     ContainerAsync, GenericImage, ImageExt,
-    core::{IntoContainerPort, client::docker_client_instance},
+    core::{Host, IntoContainerPort, client::docker_client_instance},
     runners::AsyncRunner,
 };
 
@@ -24,6 +24,8 @@ pub struct Setup {
     pub files: Vec<(String, Vec<u8>)>,
     /// The port that is asked.
     pub port: u16,
+    /// Names by which the container finds this machine.
+    pub this_machine: Vec<String>,
 }
 
 /// A started container; removed when dropped.
@@ -76,6 +78,9 @@ impl Session {
             .with_label(RUN_LABEL, self.run.clone());
         if !setup.arguments.is_empty() {
             request = request.with_cmd(setup.arguments);
+        }
+        for name in setup.this_machine {
+            request = request.with_host(name, Host::HostGateway);
         }
         for (path, bytes) in setup.files {
             request = request.with_copy_to(path, bytes);

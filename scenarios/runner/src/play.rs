@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use scenario_expectations::{BackendError, Judge, Outcome};
+use scenario_expectations::{BackendError, Backends, Judge, Outcome, RunClock, notification::Told};
 use scenario_language::{Action, Scenario, Source, Subject, Which};
 use scenario_report::{Lane, Moment};
 use serde_json::Value;
@@ -86,7 +86,12 @@ pub(crate) async fn play(loaded: &Loaded, record: bool) -> Result<Played, PlayEr
     }
     let recording = if record {
         let metrics = backends.operator_metrics().await;
-        Some(Recording::take(&backends, zero, scenario.duration.value, metrics, player.world.prometheus()).await?)
+        let end = scenario.duration.value;
+        let mut recording = Recording::take(&backends, zero, end, metrics, player.world.prometheus()).await?;
+        let clock = RunClock { zero_ns: zero.as_nanos(), end };
+        recording.told = backends.logs().await?.iter().filter_map(|line| Told::of(line, &clock)).collect();
+        recording.posted = player.world.posted_alerts();
+        Some(recording)
     } else {
         None
     };

@@ -1,8 +1,8 @@
-//! What Prometheus stored in a run, for other engines to judge.
+//! What Prometheus stored in a run and told Alertmanager, and whom that told, for other engines to judge.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use scenario_expectations::{Backends, RunClock, backends::Result};
+use scenario_expectations::{Backends, RunClock, backends::Result, notification::Told};
 use serde_json::Value;
 use sim_clock::Timestamp;
 use sim_prometheus::{export, server::Prometheus};
@@ -21,6 +21,10 @@ pub struct Recording {
     pub stored: Vec<(Labels, Vec<(i64, f64)>)>,
     /// The scrape targets as `/api/v1/targets` shows them.
     pub targets: Value,
+    /// What Alertmanager was sent: milliseconds since the Unix epoch, and the alerts as they came.
+    pub posted: Vec<(i64, String)>,
+    /// Who was told of what, from zero on.
+    pub told: Vec<Told>,
     /// Where on the clock the scenario lay.
     pub clock: Option<RunClock>,
     /// The ids of all traces that Tempo holds, sorted.
@@ -67,6 +71,8 @@ impl Recording {
             series: series.collect(),
             stored: stored.collect(),
             targets: backends.prom_get("/api/v1/targets").await?,
+            posted: Vec::new(),
+            told: Vec::new(),
             clock: Some(RunClock { zero_ns: zero.as_nanos(), end }),
             rules: backends.prom_get("/api/v1/rules").await?,
             trace_ids,

@@ -1,5 +1,8 @@
 //! Notifications: what a receiver is told, as the request that goes over the wire.
 
+mod fields;
+mod pagerduty;
+pub(crate) mod slack;
 mod webhook;
 
 use crate::alert::Alert;
@@ -55,6 +58,19 @@ pub struct HttpDelivery {
     pub body: String,
     /// How long one attempt may take; none: as long as there is time.
     pub timeout_nanos: Option<i64>,
+    /// Statuses beside 5xx after which it is tried again.
+    pub retried: &'static [u16],
+    /// What an answer of status 2xx has to say.
+    pub reply: Reply,
+}
+
+/// What an answer of status 2xx has to say to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// Anything.
+    Any,
+    /// `ok`, or JSON whose `ok` is true.
+    Slack,
 }
 
 /// What templates see of a notification.
@@ -122,8 +138,26 @@ pub fn delivery(
 ) -> Result<Delivery, String> {
     match integration.kind {
         "webhook" => webhook::delivery(integration, notification, templates, now),
+        "slack" => slack::delivery(integration, notification, templates, now),
+        // The older API's address cannot be chosen: nobody in a world could answer there.
+        "pagerduty" if integration.settings.has("routing_key") => {
+            pagerduty::delivery(integration, notification, templates, now)
+        }
         _ => recorded(integration, notification, templates, now),
     }
+}
+
+/// JSON posted to an address. Where that is https it goes to a service on the Internet, which no world has: what would be sent
+/// is recorded.
+fn post_json(settings: &Record, url: String, body: String, retried: &'static [u16], reply: Reply) -> Delivery {
+    if url.starts_with("https:") {
+        let fields = [("url", url), ("body", body)].map(|(name, value)| (name.to_owned(), value));
+        return Delivery::Recorded { fields: BTreeMap::from(fields) };
+    }
+    let mut headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+    headers.extend(authorization(settings));
+    let timeout_nanos = settings.nanos("timeout").filter(|nanos| *nanos > 0);
+    Delivery::Http(HttpDelivery { method: "POST", url, headers, body, timeout_nanos, retried, reply })
 }
 
 /// Every text of the integration's settings, rendered.

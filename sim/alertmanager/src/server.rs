@@ -2,7 +2,7 @@
 
 use crate::api::{self, Status};
 use crate::engine::{self, Attempt, Engine, EngineOptions, Outcome};
-use crate::notify::{Delivery, HttpDelivery};
+use crate::notify::{Delivery, HttpDelivery, Reply, slack};
 use crate::snapshot;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -17,6 +17,8 @@ use tokio::time::sleep;
 
 /// How many deliveries are remembered.
 pub const DELIVERIES_MAX: usize = 10_000;
+/// How many bytes of alerts that came by the API are remembered.
+pub const RECEIVED_BYTES_MAX: usize = 16 << 20;
 /// How often silences and the notification log are written (`--data.maintenance-interval`), besides at the end.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// Largest body of a request.
@@ -107,10 +109,29 @@ pub struct Sent {
 /// Writes a line.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Requests that brought alerts, the oldest given up first.
+#[derive(Default)]
+struct Received {
+    requests: VecDeque<(Timestamp, Bytes)>,
+    bytes: usize,
+}
+
+impl Received {
+    fn note(&mut self, at: Timestamp, body: &Bytes) {
+        self.bytes += body.len();
+        self.requests.push_back((at, body.clone()));
+        while self.bytes > RECEIVED_BYTES_MAX {
+            let Some((_, gone)) = self.requests.pop_front() else { return };
+            self.bytes -= gone.len();
+        }
+    }
+}
+
 struct Shared {
     engine: Mutex<Engine>,
     status: Mutex<Status>,
     sent: Mutex<VecDeque<Sent>>,
+    received: Mutex<Received>,
     /// Something happened that may have changed when the engine wants to be driven.
     changed: Notify,
     files: Files,
@@ -157,6 +178,7 @@ impl Alertmanager {
             engine: Mutex::new(engine),
             status: Mutex::new(Status { started: now, reloaded: now, reload_ok: true }),
             sent: Mutex::new(VecDeque::new()),
+            received: Mutex::default(),
             changed: Notify::new(),
             files,
             options,
@@ -182,6 +204,11 @@ impl Alertmanager {
     /// What was sent, oldest first.
     pub fn sent(&self) -> Vec<Sent> {
         lock(&self.0.sent).iter().cloned().collect()
+    }
+
+    /// The requests that brought alerts, oldest first: when, and the body as it came.
+    pub fn received(&self) -> Vec<(Timestamp, Bytes)> {
+        lock(&self.0.received).requests.iter().cloned().collect()
     }
 
     /// Reads the configuration again; a wrong one changes nothing.
@@ -210,6 +237,9 @@ impl Alertmanager {
     pub fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
         if request.uri().path() == "/-/reload" {
             return self.answer_reload(request.method());
+        }
+        if request.method() == Method::POST && request.uri().path() == "/api/v2/alerts" {
+            lock(&self.0.received).note(sim_clock::now(), request.body());
         }
         let status = lock(&self.0.status).clone();
         let response = api::answer(&mut lock(&self.0.engine), &status, request, sim_clock::now());
@@ -330,7 +360,17 @@ async fn send_http(client: &Client, delivery: &HttpDelivery, deadline: Timestamp
     let own = delivery.timeout_nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
     let client = client.clone().with_timeout(own.map_or(left, |own| own.min(left)));
     match client.send(request).await {
-        Ok(response) if response.status().is_success() => Outcome::Delivered,
+        Ok(response) if response.status().is_success() => {
+            let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let refused = match delivery.reply {
+                Reply::Any => None,
+                Reply::Slack => slack::refusal(content_type.unwrap_or_default(), response.body()),
+            };
+            match refused {
+                None => Outcome::Delivered,
+                Some((retry, message)) => failed(retry, "clientError", message),
+            }
+        }
         Ok(response) => {
             let code = response.status().as_u16();
             let body = String::from_utf8_lossy(response.body()).into_owned();
@@ -341,7 +381,7 @@ async fn send_http(client: &Client, delivery: &HttpDelivery, deadline: Timestamp
             };
             match code {
                 500..=599 => failed(true, "serverError", message),
-                429 => failed(false, "rateLimited", message),
+                429 => failed(delivery.retried.contains(&code), "rateLimited", message),
                 400..=499 => failed(false, "clientError", message),
                 _ => failed(false, "other", message),
             }

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn config(port: u16) -> String {
+    // More than Slack takes for a title.
+    let long = "ä".repeat(600);
     format!(
         r#"
 route:
@@ -31,6 +33,8 @@ route:
     receiver: all
     group_by: ['...']
     group_wait: 100ms
+  - matchers: ['group="d"']
+    receiver: pager
 receivers:
 - name: all
   webhook_configs: [{{url: 'http://127.0.0.1:{port}/all'}}]
@@ -39,6 +43,42 @@ receivers:
   - {{url: 'http://127.0.0.1:{port}/quiet', send_resolved: false, max_alerts: 1}}
   - url: 'http://127.0.0.1:{port}/own'
     payload: {{text: '{{{{ template "slack.default.title" . }}}}', count: '{{{{ .Alerts | len }}}}', list: [a, '{{{{ .Status }}}}']}}
+- name: pager
+  pagerduty_configs:
+  - {{routing_key: rk, url: 'http://127.0.0.1:{port}/pagerduty'}}
+  - routing_key: rk
+    url: 'http://127.0.0.1:{port}/pagerduty-all'
+    severity: '{{{{ .CommonLabels.severity }}}}'
+    class: c
+    component: '{{{{ .GroupLabels.group }}}}'
+    group: g
+    source: me
+    client: cl
+    details: {{firing: short, n: '{{{{ len .Alerts }}}}', t: 'true', nested: {{a: '{{{{ .Status }}}}', l: [1, '{{{{ .Receiver }}}}']}}, num: 5}}
+    images: [{{src: s, alt: a, href: h}}, {{alt: none}}]
+    links: [{{href: h, text: '<&>'}}, {{text: none}}]
+  slack_configs:
+  - {{api_url: 'http://127.0.0.1:{port}/slack', channel: '#c', send_resolved: true}}
+  - api_url: 'http://127.0.0.1:{port}/slack-all'
+    channel: '#c'
+    send_resolved: true
+    title: '{{{{ range .Alerts }}}}{long}{{{{ end }}}}'
+    text: '{{{{ range .Alerts }}}}<{{{{ .Labels.alertname }}}}>{{{{ end }}}}'
+    message_text: 'hello {{{{ .Status }}}}'
+    short_fields: true
+    fields: [{{title: T, value: '{{{{ .Status }}}}'}}, {{title: U, value: v, short: false}}]
+    actions:
+    - {{type: button, text: Run, url: 'http://x/{{{{ .Status }}}}', style: danger}}
+    - {{type: b, text: t, name: n, value: v, confirm: {{text: sure, title: ti, ok_text: o, dismiss_text: d}}}}
+    mrkdwn_in: [text]
+    link_names: true
+    image_url: i
+    thumb_url: t
+    icon_emoji: ':x:'
+    icon_url: u
+    footer: f
+    pretext: p
+    callback_id: cb
 inhibit_rules:
 - source_matchers: [severity=critical]
   target_matchers: [severity=warning]
@@ -48,7 +88,7 @@ inhibit_rules:
 }
 
 /// Milliseconds from the start, labels, whether it fires.
-const SCRIPT: [(u64, &str, bool); 12] = [
+const SCRIPT: [(u64, &str, bool); 16] = [
     (0, "alertname=A group=a host=h severity=info", true),
     (200, "alertname=B group=a host=h severity=warning", true),
     (300, "alertname=X group=b host=i severity=info", true),
@@ -61,12 +101,21 @@ const SCRIPT: [(u64, &str, bool); 12] = [
     (7_600, "alertname=K group=c host=h severity=critical", false),
     (7_700, "alertname=C group=a host=h severity=info", false),
     (7_800, "alertname=Y group=b host=i severity=info", false),
+    (7_810, "alertname=P group=d host=i severity=critical", true),
+    (8_900, "alertname=Q group=d host=i severity=critical", true),
+    (9_900, "alertname=P group=d host=i severity=critical", false),
+    (9_910, "alertname=Q group=d host=i severity=critical", false),
 ];
 const END_MS: u64 = 12_500;
 
+/// Fields of PagerDuty's and Slack's requests in the order in which the real program writes them.
+const ORDERED: [&str; 8] =
+    ["routing_key", "dedup_key", "event_action", "payload", "channel", "username", "icon_emoji", "attachments"];
+
 /// A notification without its times.
 fn plain(path: &str, body: &str) -> String {
-    let mut body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let text = body;
+    let mut body: serde_json::Value = serde_json::from_str(text).unwrap();
     if let Some(alerts) = body.get_mut("alerts").and_then(serde_json::Value::as_array_mut) {
         for alert in alerts {
             assert!(alert["startsAt"].as_str().unwrap().starts_with("20"));
@@ -76,7 +125,23 @@ fn plain(path: &str, body: &str) -> String {
             alert["endsAt"] = over.into();
         }
     }
-    format!("{path} {body}")
+    // PagerDuty gets the alerts as details.
+    for list in ["firing", "resolved"] {
+        let details = body.pointer_mut(&format!("/payload/custom_details/{list}"));
+        for alert in details.and_then(serde_json::Value::as_array_mut).into_iter().flatten() {
+            alert["startsAt"] = "<time>".into();
+            let over = alert["status"] == "resolved";
+            assert_eq!(alert["endsAt"] == "0001-01-01T00:00:00Z", !over);
+            alert["endsAt"] = over.into();
+        }
+    }
+    // The order of the fields too.
+    let order: Vec<&str> = ORDERED.iter().copied().filter(|name| text.contains(&format!("\"{name}\":"))).collect();
+    let places: Vec<usize> = order.iter().filter_map(|name| text.find(&format!("\"{name}\":"))).collect();
+    let mut sorted = places.clone();
+    sorted.sort_unstable();
+    let in_order = if places == sorted { "in order" } else { "out of order" };
+    format!("{path} {in_order} {body}")
 }
 
 /// Takes requests and notes them.
@@ -115,7 +180,11 @@ fn listen(noted: Arc<Mutex<Vec<String>>>) -> u16 {
                             reader.read_exact(&mut body).unwrap();
                             let path = head[0].split(' ').nth(1).unwrap();
                             noted.lock().unwrap().push(plain(path, std::str::from_utf8(&body).unwrap()));
-                            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+                            stream
+                                .write_all(
+                                    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok",
+                                )
+                                .unwrap();
                         }
                     })
                     .unwrap();

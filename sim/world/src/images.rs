@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use sim_alertmanager::server::Alertmanager;
 use sim_kube::Exit;
 use sim_prometheus::server::Prometheus;
 
@@ -23,24 +24,39 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// The exit code of a process that gives up.
 const EXIT_FAILURE: i32 = 1;
 
-/// The Prometheus servers that a world started, the newest last, for whoever keeps what a run recorded.
-#[derive(Clone, Default)]
-pub struct PrometheusServers(Arc<Mutex<Vec<Prometheus>>>);
+/// The servers of a kind that a world started, the newest last, for whoever keeps what a run recorded.
+#[derive(Clone)]
+pub struct Servers<S>(Arc<Mutex<Vec<S>>>);
 
-impl PrometheusServers {
-    fn started(&self, prometheus: Prometheus) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(prometheus);
+impl<S> Default for Servers<S> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<S: Clone> Servers<S> {
+    fn started(&self, server: S) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+    }
+
+    /// All of them, those that have ended too.
+    pub fn all(&self) -> Vec<S> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The one that was started last.
-    pub fn newest(&self) -> Option<Prometheus> {
+    pub fn newest(&self) -> Option<S> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
 }
 
 /// The images that a world knows by itself. The operator's is added by whoever brings an operator.
-pub fn known(etcd: &sim_etcd::Registry, servers: &PrometheusServers) -> Images {
-    let (etcd, servers) = (etcd.clone(), servers.clone());
+pub fn known(
+    etcd: &sim_etcd::Registry,
+    servers: &Servers<Prometheus>,
+    alertmanagers: &Servers<Alertmanager>,
+) -> Images {
+    let (etcd, servers, alertmanagers) = (etcd.clone(), servers.clone(), alertmanagers.clone());
     Images::default()
         .with("etcd", move |context| run_etcd(etcd.clone(), context))
         .with("multigres/multigres", run_dataplane)
@@ -49,7 +65,7 @@ pub fn known(etcd: &sim_etcd::Registry, servers: &PrometheusServers) -> Images {
         .with("opentelemetry-collector-contrib", run_collector)
         .with("grafana/tempo", run_tempo)
         .with("prometheus/prometheus", move |context| run_prometheus(servers.clone(), context))
-        .with("prometheus/alertmanager", run_alertmanager)
+        .with("prometheus/alertmanager", move |context| run_alertmanager(alertmanagers.clone(), context))
         .with("prometheus-operator/prometheus-operator", run_prometheus_operator)
 }
 
@@ -189,7 +205,7 @@ async fn ended<E: std::fmt::Display>(server: impl Future<Output = Result<(), E>>
     }
 }
 
-async fn run_prometheus(servers: PrometheusServers, context: Context) -> Exit {
+async fn run_prometheus(servers: Servers<Prometheus>, context: Context) -> Exit {
     let defaults = sim_prometheus::server::Options::default();
     let retention = match flag(&context, "storage.tsdb.retention.time").map(sim_wire::duration::parse) {
         None => defaults.retention,
@@ -234,7 +250,7 @@ async fn run_prometheus(servers: PrometheusServers, context: Context) -> Exit {
     }
 }
 
-async fn run_alertmanager(context: Context) -> Exit {
+async fn run_alertmanager(servers: Servers<Alertmanager>, context: Context) -> Exit {
     let defaults = sim_alertmanager::server::Options::default();
     let mut engine = defaults.engine.clone();
     for (name, field) in
@@ -264,12 +280,12 @@ async fn run_alertmanager(context: Context) -> Exit {
         write: Arc::new(move |path, bytes| write.write(path, bytes)),
     };
     let log = context.log.clone();
-    let alertmanager =
-        match sim_alertmanager::server::Alertmanager::new(options, files, Arc::new(move |line| log(line))) {
-            Ok(alertmanager) => alertmanager,
-            Err(error) => return failed(&context, &error),
-        };
+    let alertmanager = match Alertmanager::new(options, files, Arc::new(move |line| log(line))) {
+        Ok(alertmanager) => alertmanager,
+        Err(error) => return failed(&context, &error),
+    };
     let (host, files) = (context.host.clone(), context.files.clone());
+    servers.started(alertmanager.clone());
     let (served, kept) = (alertmanager.clone(), alertmanager);
     let run = async {
         tokio::select! {
@@ -285,11 +301,7 @@ async fn run_alertmanager(context: Context) -> Exit {
 
 /// What the Prometheus Operator's config-reloader does beside Alertmanager: asks it to read its configuration again when that
 /// has changed.
-async fn reload_on_change(
-    alertmanager: &sim_alertmanager::server::Alertmanager,
-    files: &sim_kube::Files,
-    config_file: &str,
-) {
+async fn reload_on_change(alertmanager: &Alertmanager, files: &sim_kube::Files, config_file: &str) {
     let folder = config_file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
     let configuration = || -> Vec<_> { files.list(&folder).iter().map(|path| files.read(path)).collect() };
     let (mut changed, mut read) = (files.watch(), configuration());

@@ -105,8 +105,8 @@ impl WorldBuilder {
     pub async fn start(self) -> Result<World, WorldError> {
         let network = Network::new();
         let (logs, etcd) = (LogStore::default(), sim_etcd::Registry::default());
-        let prometheus = images::PrometheusServers::default();
-        let mut known = images::known(&etcd, &prometheus);
+        let (prometheus, alertmanagers) = (images::Servers::default(), images::Servers::default());
+        let mut known = images::known(&etcd, &prometheus, &alertmanagers);
         for (repository, process) in self.with {
             known = known.with(&repository, move |context| process.run(context));
         }
@@ -116,7 +116,7 @@ impl WorldBuilder {
         let observer = network.host(faults::OBSERVER);
         let told = logs.writer("notifications", crate::notifications::PROGRAM);
         crate::notifications::listen(&network, told).map_err(WorldError::Notifications)?;
-        let world = World { network, cluster, logs, observer, prometheus, faults: BTreeMap::new() };
+        let world = World { network, cluster, logs, observer, prometheus, alertmanagers, faults: BTreeMap::new() };
         for object in in_order(self.manifests) {
             world.apply(&object)?;
         }
@@ -140,7 +140,8 @@ pub struct World {
     cluster: Cluster,
     logs: LogStore,
     observer: Host,
-    prometheus: images::PrometheusServers,
+    prometheus: images::Servers<sim_prometheus::server::Prometheus>,
+    alertmanagers: images::Servers<sim_alertmanager::server::Alertmanager>,
     faults: BTreeMap<String, Healer>,
 }
 
@@ -173,6 +174,12 @@ impl World {
     /// The Prometheus that was started last, with what it stored; `None` where none runs.
     pub fn prometheus(&self) -> Option<sim_prometheus::server::Prometheus> {
         self.prometheus.newest()
+    }
+
+    /// What Alertmanager was sent: milliseconds since the Unix epoch and the alerts as they came, in order.
+    pub fn posted_alerts(&self) -> Vec<(i64, String)> {
+        let received = self.alertmanagers.all().into_iter().flat_map(|alertmanager| alertmanager.received());
+        received.map(|(at, body)| (at.as_millis(), String::from_utf8_lossy(&body).into_owned())).collect()
     }
 
     /// Applies an object as `kubectl apply --server-side` would.

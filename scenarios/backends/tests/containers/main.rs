@@ -5,6 +5,7 @@
 
 mod agreement;
 mod expressions;
+mod notifications;
 mod promql;
 mod replays;
 mod series;

@@ -1,6 +1,6 @@
 //! Webhooks: the JSON of version 4, or a payload of one's own.
 
-use super::{Delivery, HttpDelivery, Notification, data};
+use super::{Delivery, HttpDelivery, Notification, Reply, data};
 use crate::config::Integration;
 use crate::config::scalar;
 use crate::config::value::Val;
@@ -47,11 +47,13 @@ pub(super) fn delivery(
         headers,
         body: body + "\n",
         timeout_nanos: settings.nanos("timeout").filter(|nanos| *nanos > 0),
+        retried: &[],
+        reply: Reply::Any,
     }))
 }
 
 /// A payload whose texts are rendered; what is rendered to a number or a list becomes one.
-fn rendered(value: &Json, render: &dyn Fn(&str) -> Result<String, String>) -> Result<Json, String> {
+pub(super) fn rendered(value: &Json, render: &dyn Fn(&str) -> Result<String, String>) -> Result<Json, String> {
     Ok(match value {
         Json::String(text) => {
             let text = render(text)?;
