@@ -52,8 +52,18 @@ pub struct Alerting {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AlertmanagerConfig {
-    /// `http`
+    /// `http` or `https`
     pub scheme: String,
+    /// Who Prometheus is: `Authorization: <type> <credentials>`.
+    pub authorization: Option<Authorization>,
+    /// Who Prometheus is, by name and password.
+    pub basic_auth: Option<BasicAuth>,
+    /// Whom `https` trusts, and with which certificate.
+    pub tls_config: TlsConfig,
+    /// Accepted; a redirect fails.
+    pub follow_redirects: bool,
+    /// Accepted; alerts go by HTTP/1.1.
+    pub enable_http2: bool,
     /// What stands before `/api/v2/alerts`.
     pub path_prefix: String,
     /// How long an answer is waited for.
@@ -73,6 +83,11 @@ impl Default for AlertmanagerConfig {
     fn default() -> Self {
         Self {
             scheme: http(),
+            authorization: None,
+            basic_auth: None,
+            tls_config: TlsConfig::default(),
+            follow_redirects: true,
+            enable_http2: true,
             path_prefix: "/".to_owned(),
             timeout: Duration::from_secs(10),
             api_version: "v2".to_owned(),
@@ -288,43 +303,47 @@ pub struct TlsConfig {
 impl ScrapeConfig {
     /// What contradicts itself.
     fn check(&self) -> Result<(), String> {
-        let authorization = self.authorization.as_ref();
-        let ways = [
-            authorization.is_some(),
-            self.basic_auth.is_some(),
-            self.bearer_token.is_some() || self.bearer_token_file.is_some(),
-        ];
-        if ways.iter().filter(|given| **given).count() > 1 {
-            return Err("at most one of basic_auth, oauth2 & authorization must be configured".to_owned());
+        let old = self.bearer_token.is_some() || self.bearer_token_file.is_some();
+        check_access(self.authorization.as_ref(), self.basic_auth.as_ref(), old, &self.tls_config)
+    }
+}
+
+/// What contradicts itself in who the client is and whom it trusts; `old` is whether it shows a bearer token in the old way.
+fn check_access(
+    authorization: Option<&Authorization>,
+    basic_auth: Option<&BasicAuth>,
+    old: bool,
+    tls: &TlsConfig,
+) -> Result<(), String> {
+    let ways = [authorization.is_some(), basic_auth.is_some(), old];
+    if ways.iter().filter(|given| **given).count() > 1 {
+        return Err("at most one of basic_auth, oauth2 & authorization must be configured".to_owned());
+    }
+    if let Some(authorization) = authorization {
+        if authorization.credentials.is_some() && authorization.credentials_file.is_some() {
+            return Err("at most one of authorization credentials & credentials_file must be configured".to_owned());
         }
-        if let Some(authorization) = authorization {
-            if authorization.credentials.is_some() && authorization.credentials_file.is_some() {
-                return Err("at most one of authorization credentials & credentials_file must be configured".to_owned());
-            }
-            if authorization.scheme.eq_ignore_ascii_case("basic") {
-                return Err(r#"authorization type cannot be set to "basic", use "basic_auth" instead"#.to_owned());
-            }
+        if authorization.scheme.eq_ignore_ascii_case("basic") {
+            return Err(r#"authorization type cannot be set to "basic", use "basic_auth" instead"#.to_owned());
         }
-        let tls = &self.tls_config;
-        for (text, file, name) in
-            [(&tls.ca, &tls.ca_file, "ca"), (&tls.cert, &tls.cert_file, "cert"), (&tls.key, &tls.key_file, "key")]
-        {
-            if text.is_some() && file.is_some() {
-                return Err(format!("at most one of {name} and {name}_file must be configured"));
-            }
+    }
+    for (text, file, name) in
+        [(&tls.ca, &tls.ca_file, "ca"), (&tls.cert, &tls.cert_file, "cert"), (&tls.key, &tls.key_file, "key")]
+    {
+        if text.is_some() && file.is_some() {
+            return Err(format!("at most one of {name} and {name}_file must be configured"));
         }
-        let (certificate, key) =
-            (tls.cert.is_some() || tls.cert_file.is_some(), tls.key.is_some() || tls.key_file.is_some());
-        match (certificate, key) {
-            (true, false) => {
-                Err("exactly one of key or key_file must be configured when a client certificate is configured"
-                    .to_owned())
-            }
-            (false, true) => {
-                Err("exactly one of cert or cert_file must be configured when a client key is configured".to_owned())
-            }
-            _ => Ok(()),
+    }
+    let (certificate, key) =
+        (tls.cert.is_some() || tls.cert_file.is_some(), tls.key.is_some() || tls.key_file.is_some());
+    match (certificate, key) {
+        (true, false) => {
+            Err("exactly one of key or key_file must be configured when a client certificate is configured".to_owned())
         }
+        (false, true) => {
+            Err("exactly one of cert or cert_file must be configured when a client key is configured".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -409,9 +428,14 @@ pub fn parse(text: &str) -> Result<Config, Error> {
             let version = &alertmanager.api_version;
             return Err(refuse(format!("expected Alertmanager api version to be one of [v2] but got {version}")));
         }
-        if alertmanager.scheme != "http" {
-            return Err(refuse(format!("scheme {:?} of an Alertmanager is not available", alertmanager.scheme)));
+        if !matches!(alertmanager.scheme.as_str(), "http" | "https") {
+            return Err(refuse(format!(
+                "scheme {:?} of an Alertmanager is neither http nor https",
+                alertmanager.scheme
+            )));
         }
+        let AlertmanagerConfig { authorization, basic_auth, tls_config, .. } = alertmanager;
+        check_access(authorization.as_ref(), basic_auth.as_ref(), false, tls_config).map_err(refuse)?;
     }
     config.otlp.check().map_err(refuse)?;
     let mut names = std::collections::BTreeSet::new();
@@ -473,6 +497,7 @@ mod tests {
         ] {
             let inner = text.trim_start_matches('{');
             assert!(parse(&format!("scrape_configs: [{{job_name: a, {inner}]")).is_err(), "{text}");
+            assert!(parse(&format!("alerting: {{alertmanagers: [{text}]}}")).is_err(), "{text}");
         }
         let config = parse("scrape_configs: [{job_name: a, body_size_limit: 1.5KB}]").unwrap();
         assert_eq!(config.scrape_configs[0].body_size_limit, 1536);

@@ -14,7 +14,7 @@
 //! | [`unit_test`] | unit tests of rules in promtool's format | engine |
 //! | [`promqltest`] | runner of Prometheus's own test files | engine |
 //! | [`server`] | scraping and evaluating on time, reload | wire |
-//! | `transport` | fetching pages: authorization, TLS | wire |
+//! | `transport` | fetching pages, sending alerts: authorization, TLS | wire |
 //! | `notify` | alerts to the Alertmanagers | wire |
 //! | `api` | HTTP API v1 | wire over a pure function |
 //!

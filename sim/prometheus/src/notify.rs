@@ -5,11 +5,11 @@ use crate::relabel;
 use crate::rules::Alert;
 use crate::scrape::percent_encode;
 use crate::server::Prometheus;
+use crate::transport::{Credentials, Transport};
 use bytes::Bytes;
 use http::{Request, header};
 use serde_json::{Value as Json, json};
 use sim_clock::{Timestamp, watch};
-use sim_net::http::Client;
 use sim_wire::Labels;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -127,7 +127,7 @@ fn body(batch: &[Notification], entry: &AlertmanagerConfig) -> (usize, Bytes) {
 }
 
 /// Sends what is queued, batch by batch, until the channel closes.
-pub(crate) async fn run(prometheus: Prometheus, client: Client, mut grown: watch::Receiver<u64>) {
+pub(crate) async fn run(prometheus: Prometheus, transport: Transport, mut grown: watch::Receiver<u64>) {
     while grown.changed().await.is_ok() {
         loop {
             let (batch, config) = {
@@ -137,27 +137,28 @@ pub(crate) async fn run(prometheus: Prometheus, client: Client, mut grown: watch
             if batch.is_empty() {
                 break;
             }
-            send(&prometheus, &client, &config, &batch).await;
+            send(&prometheus, &transport, &config, &batch).await;
         }
     }
 }
 
 /// Sends a batch to every Alertmanager at once; one that is away loses it, as Prometheus loses it.
-async fn send(prometheus: &Prometheus, client: &Client, config: &Config, batch: &[Notification]) {
+async fn send(prometheus: &Prometheus, transport: &Transport, config: &Config, batch: &[Notification]) {
     let mut sending = Vec::new();
     for (entry, url) in alertmanagers(config) {
         let (count, body) = body(batch, entry);
         if count == 0 {
             continue;
         }
-        let client = client.clone().with_timeout(entry.timeout);
+        let (transport, credentials, timeout) = (transport.clone(), Credentials::from(entry), entry.timeout);
         let request = Request::post(&url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, crate::server::USER_AGENT)
             .body(body);
         let task = sim_clock::spawn(&format!("alerts to {url}"), async move {
             let Ok(request) = request else { return false };
-            client.send(request).await.is_ok_and(|response| response.status().is_success())
+            let answer = transport.send(request, &credentials, timeout).await;
+            answer.is_ok_and(|response| response.status().is_success())
         });
         sending.push((url, count, task));
     }

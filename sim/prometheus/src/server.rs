@@ -14,7 +14,6 @@ use crate::transport::{Credentials, Transport};
 use bytes::Bytes;
 use sim_clock::watch;
 use sim_net::Host;
-use sim_net::http::Client;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -235,7 +234,7 @@ pub async fn run(
     tasks.0.insert("retention".to_owned(), sweep);
     let (queue_grew, grown) = watch::channel(0_u64);
     prometheus.state().notifier.attach(queue_grew);
-    let sending = notify::run(prometheus.clone(), Client::new(host.clone()), grown);
+    let sending = notify::run(prometheus.clone(), transport.clone(), grown);
     tasks.0.insert("notifier".to_owned(), sim_clock::spawn("prometheus notifier", sending));
     let mut watching = true;
     loop {

@@ -1,8 +1,8 @@
-//! How pages are fetched: who the scraper is, whom it trusts, and how much it takes.
+//! How pages are fetched and alerts are sent: who Prometheus is, whom it trusts, and how much it takes.
 //!
-//! Files of tokens, passwords and certificates are read anew for each scrape, as Prometheus does, so that what is rotated is used.
+//! Files of tokens, passwords and certificates are read anew for each request, as Prometheus does, so that what is rotated is used.
 
-use crate::config::{ScrapeConfig, TlsConfig};
+use crate::config::{self, AlertmanagerConfig, BasicAuth, ScrapeConfig, TlsConfig};
 use crate::scrape::Target;
 use crate::server::USER_AGENT;
 use base64::Engine as _;
@@ -19,6 +19,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use sim_net::Host;
 use sim_net::http::{Client, RESPONSE_BYTES_MAX};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What Prometheus asks for: OpenMetrics first. Protobuf is left out, since native histograms are.
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
@@ -54,15 +55,13 @@ pub(crate) struct Credentials {
     tls: TlsConfig,
 }
 
-impl From<&ScrapeConfig> for Credentials {
-    fn from(config: &ScrapeConfig) -> Self {
-        let written = config.authorization.as_ref().and_then(|given| {
+impl Credentials {
+    fn of(authorization: Option<&config::Authorization>, basic: Option<&BasicAuth>, tls: &TlsConfig) -> Self {
+        let written = authorization.and_then(|given| {
             let secret = Secret::of(given.credentials.as_ref(), given.credentials_file.as_ref())?;
             Some(Authorization::Credentials(given.scheme.clone(), secret))
         });
-        let old = Secret::of(config.bearer_token.as_ref(), config.bearer_token_file.as_ref())
-            .map(|secret| Authorization::Credentials("Bearer".to_owned(), secret));
-        let basic = config.basic_auth.as_ref().map(|basic| {
+        let basic = basic.map(|basic| {
             let file = |file: &Option<String>, text: &String| {
                 file.clone().map_or_else(|| Secret::Written(text.clone()), Secret::File)
             };
@@ -71,11 +70,27 @@ impl From<&ScrapeConfig> for Credentials {
                 file(&basic.password_file, &basic.password),
             )
         });
-        Self { authorization: written.or(old).or(basic), tls: config.tls_config.clone() }
+        Self { authorization: written.or(basic), tls: tls.clone() }
     }
 }
 
-/// Fetches pages from a host.
+impl From<&AlertmanagerConfig> for Credentials {
+    fn from(config: &AlertmanagerConfig) -> Self {
+        Self::of(config.authorization.as_ref(), config.basic_auth.as_ref(), &config.tls_config)
+    }
+}
+
+impl From<&ScrapeConfig> for Credentials {
+    fn from(config: &ScrapeConfig) -> Self {
+        let old = Secret::of(config.bearer_token.as_ref(), config.bearer_token_file.as_ref())
+            .map(|secret| Authorization::Credentials("Bearer".to_owned(), secret));
+        let Self { authorization, tls } =
+            Self::of(config.authorization.as_ref(), config.basic_auth.as_ref(), &config.tls_config);
+        Self { authorization: authorization.or(old), tls }
+    }
+}
+
+/// Sends requests from a host.
 #[derive(Clone)]
 pub(crate) struct Transport {
     host: Host,
@@ -125,26 +140,13 @@ impl Transport {
         limit: usize,
     ) -> Result<(String, Bytes), String> {
         let failed = |why: String| format!("Get {:?}: {why}", target.url);
-        let mut request = Request::get(&target.url)
+        let request = Request::get(&target.url)
             .header(header::ACCEPT, ACCEPT)
             .header(header::USER_AGENT, USER_AGENT)
             .header("X-Prometheus-Scrape-Timeout-Seconds", sim_wire::format_float(target.timeout.as_secs_f64()))
             .body(Bytes::new())
             .map_err(|error| error.to_string())?;
-        if let Some(authorization) = &credentials.authorization {
-            let value = self.authorization(authorization).map_err(failed)?;
-            request.headers_mut().insert(header::AUTHORIZATION, value);
-        }
-        let secure = request.uri().scheme_str() == Some("https");
-        let response = if secure {
-            tokio::time::timeout(target.timeout, self.send_securely(request, &credentials.tls))
-                .await
-                .map_err(|_| failed("context deadline exceeded".to_owned()))?
-                .map_err(failed)?
-        } else {
-            let client = self.plain.clone().with_timeout(target.timeout);
-            client.send(request).await.map_err(|error| failed(error.to_string()))?
-        };
+        let response = self.send(request, credentials, target.timeout).await.map_err(failed)?;
         if response.status() != http::StatusCode::OK {
             return Err(format!("server returned HTTP status {}", response.status()));
         }
@@ -153,6 +155,24 @@ impl Transport {
         }
         let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         Ok((content_type.unwrap_or_default().to_owned(), response.into_body()))
+    }
+
+    /// The answer to a request, whatever it says, or why there is none.
+    pub async fn send(
+        &self,
+        mut request: Request<Bytes>,
+        credentials: &Credentials,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, String> {
+        if let Some(authorization) = &credentials.authorization {
+            let value = self.authorization(authorization)?;
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        if request.uri().scheme_str() == Some("https") {
+            let sending = tokio::time::timeout(timeout, self.send_securely(request, &credentials.tls));
+            return sending.await.map_err(|_| "context deadline exceeded".to_owned())?;
+        }
+        self.plain.clone().with_timeout(timeout).send(request).await.map_err(|error| error.to_string())
     }
 
     /// One request on a connection of its own.
@@ -175,7 +195,7 @@ impl Transport {
         };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
-        let driven = sim_clock::spawn("scrape over tls", async move {
+        let driven = sim_clock::spawn("request over tls", async move {
             // A connection that breaks fails the request.
             let _ = connection.await;
         });

@@ -1,4 +1,4 @@
-//! Scraping as in production: TLS with authorities, client certificates, tokens and passwords from files.
+//! Scraping and sending alerts as in production: TLS with authorities, client certificates, tokens and passwords from files.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use sim_net::{Network, http as net_http};
 use sim_prometheus::server::{Files, Options, Prometheus, run};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// PEM of a certificate and of its key.
@@ -47,8 +47,17 @@ impl Authority {
     }
 }
 
+/// Takes paths and authorizations of requests.
+type Seen = Arc<Mutex<Vec<(String, String)>>>;
+
 /// An exporter behind TLS; with `clients`, only for those that this authority knows. It shows the header that it got.
 fn exporter(network: &Network, name: &str, serving: &Pair, clients: Option<&Authority>) -> String {
+    server(network, name, serving, clients, &Seen::default())
+}
+
+/// An exporter behind TLS that also takes note of what came.
+fn server(network: &Network, name: &str, serving: &Pair, clients: Option<&Authority>, seen: &Seen) -> String {
+    let seen = seen.clone();
     let host = network.host(name);
     let mut listener = host.listen(8443).expect("a free port");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -70,12 +79,17 @@ fn exporter(network: &Network, name: &str, serving: &Pair, clients: Option<&Auth
     sim_clock::spawn(name, async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = tokio_rustls::TlsAcceptor::from(config.clone());
+            let seen = seen.clone();
             sim_clock::spawn("connection", async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
+                let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| {
                     let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-                    let page = format!("given{{authorization=\"{}\"}} 1\n", given.unwrap_or("none"));
-                    Ok::<_, std::convert::Infallible>(net_http::response(http::StatusCode::OK, "text/plain", page))
+                    let given = given.unwrap_or("none").to_owned();
+                    let page = format!("given{{authorization=\"{given}\"}} 1\n");
+                    seen.lock().expect("no panic while locked").push((request.uri().path().to_owned(), given));
+                    async move {
+                        Ok::<_, std::convert::Infallible>(net_http::response(http::StatusCode::OK, "text/plain", page))
+                    }
                 });
                 let io = hyper_util::rt::TokioIo::new(stream);
                 let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
@@ -168,4 +182,60 @@ fn pages_are_fetched_over_tls_by_those_who_may() {
         }
     };
     sim_clock::run(sim_clock::WorldOptions::seeded(7), program).expect("the world ends well");
+}
+
+#[test]
+fn alerts_are_sent_over_tls_to_those_who_are_trusted() {
+    let program = || async {
+        let network = Network::new();
+        let (authority, other) = (Authority::new(), Authority::new());
+        let good = authority.pair("alertmanager.svc", 2099);
+        let [password, certificate, nobody, stranger] = std::array::from_fn(|_| Seen::default());
+        let open = server(&network, "open", &good, None, &password);
+        let closed = server(&network, "closed", &good, Some(&authority), &certificate);
+        let shut = server(&network, "shut", &good, Some(&authority), &nobody);
+        let false_one = server(&network, "false", &other.pair("alertmanager.svc", 2099), None, &stranger);
+        let client = authority.pair("prometheus", 2099);
+        let tree = BTreeMap::from([
+            ("/ca.pem", authority.pem()),
+            ("/tls.crt", client.certificate),
+            ("/tls.key", client.key),
+            ("/password", "p:w\n".to_owned()),
+            ("/rules.yaml", "groups: [{name: g, rules: [{alert: Watchdog, expr: vector(1)}]}]".to_owned()),
+        ]);
+        let trusting = "ca_file: /ca.pem, server_name: alertmanager.svc";
+        let entry = |address: &str, rest: &str| {
+            format!("  - {{scheme: https, path_prefix: /am, static_configs: [{{targets: ['{address}']}}], {rest}}}\n")
+        };
+        let config = "global: {evaluation_interval: 10s}\nrule_files: [/rules.yaml]\nalerting:\n  alertmanagers:\n"
+            .to_owned()
+            + &entry(
+                &open,
+                &format!("tls_config: {{{trusting}}}, basic_auth: {{username: u, password_file: /password}}"),
+            )
+            + &entry(&closed, &format!("tls_config: {{{trusting}, cert_file: /tls.crt, key_file: /tls.key}}"))
+            + &entry(&shut, &format!("tls_config: {{{trusting}}}"))
+            + &entry(&false_one, &format!("tls_config: {{{trusting}}}"));
+        let (_changed, revision) = sim_clock::watch::channel(0);
+        let (_shutdown, stopped) = sim_clock::watch::channel(false);
+        let files = Files {
+            read: Arc::new(move |path| {
+                let found = tree.get(path).cloned();
+                found.or_else(|| path.ends_with("prometheus.yml").then(|| config.clone())).map(String::into_bytes)
+            }),
+            list: Arc::new(|glob| vec![glob.to_owned()]),
+            revision,
+        };
+        let options = Options { config_file: "/prometheus.yml".to_owned(), ..Options::default() };
+        let running = run(network.host("prometheus"), Prometheus::new(), options, files, stopped);
+        sim_clock::spawn("prometheus", async move { running.await.expect("a good configuration") });
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        let first = |seen: &Seen| seen.lock().expect("no panic while locked").first().cloned();
+        let expected = |authorization: &str| Some(("/am/api/v2/alerts".to_owned(), authorization.to_owned()));
+        assert_eq!(first(&password), expected("Basic dTpwOnc="));
+        assert_eq!(first(&certificate), expected("none"));
+        assert_eq!(first(&nobody), None, "it asks for a certificate");
+        assert_eq!(first(&stranger), None, "its authority is not trusted");
+    };
+    sim_clock::run(sim_clock::WorldOptions::seeded(8), program).expect("the world ends well");
 }

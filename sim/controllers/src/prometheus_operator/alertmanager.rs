@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::model::{DiscoveryRole, Meta};
+use super::config::tls_config;
+use super::model::{DiscoveryRole, Meta, TlsConfig};
 use super::objects::{Built, Owner, child};
 use super::store::Cluster;
 use super::targets::addresses;
@@ -90,6 +91,10 @@ pub struct Endpoints {
     pub api_version: Option<String>,
     /// How long an answer is waited for.
     pub timeout: Option<String>,
+    /// A file that holds a bearer token.
+    pub bearer_token_file: Option<String>,
+    /// Whom `https` trusts, and with which certificate.
+    pub tls_config: Option<TlsConfig>,
     /// Everything else.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
@@ -106,9 +111,11 @@ pub fn alerting(
 ) -> Option<Value> {
     let mut entries = Vec::new();
     for (index, wanted) in alerting.alertmanagers.iter().enumerate() {
-        if !wanted.rest.is_empty() {
+        let tls = wanted.tls_config.iter().flat_map(|tls| tls.rest.keys().map(|field| format!("tlsConfig.{field}")));
+        let unknown: Vec<String> = wanted.rest.keys().cloned().chain(tls).collect();
+        if !unknown.is_empty() {
             // Sending alerts without, say, the credentials asked for would be worse than not sending them.
-            let fields = wanted.rest.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let fields = unknown.join(", ");
             warnings.push(format!("spec.alerting.alertmanagers[{index}] is left out: {fields} not supported"));
             continue;
         }
@@ -121,6 +128,9 @@ pub fn alerting(
         set("scheme", wanted.scheme.as_ref().map(|scheme| json!(scheme.to_ascii_lowercase())));
         set("path_prefix", wanted.path_prefix.as_ref().map(|prefix| json!(prefix)));
         set("timeout", wanted.timeout.as_ref().map(|timeout| json!(timeout)));
+        let token = wanted.bearer_token_file.as_ref();
+        set("authorization", token.map(|file| json!({"type": "Bearer", "credentials_file": file})));
+        set("tls_config", wanted.tls_config.as_ref().map(tls_config));
         let version = wanted.api_version.as_deref().unwrap_or("v2").to_ascii_lowercase();
         set("api_version", Some(json!(version)));
         let namespace = wanted.namespace.as_deref().unwrap_or(own_namespace);

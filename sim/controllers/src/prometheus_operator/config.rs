@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::alertmanager::alerting;
-use super::model::{Endpoint, Prometheus, PrometheusRule, RelabelConfig};
+use super::model::{Endpoint, Prometheus, PrometheusRule, RelabelConfig, TlsConfig};
 use super::store::{Cluster, Kind};
 use super::targets::{Target, discover, discover_pods};
 use crate::selector::LabelSelector;
@@ -214,20 +214,7 @@ fn scrape_config(
     set("scheme", json!(endpoint.scheme.as_deref().unwrap_or("http").to_ascii_lowercase()));
     set("follow_redirects", json!(endpoint.follow_redirects));
     if let Some(tls) = &endpoint.tls_config {
-        let mut tls_config = Map::new();
-        let files = [
-            ("ca_file", &tls.ca_file),
-            ("cert_file", &tls.cert_file),
-            ("key_file", &tls.key_file),
-            ("server_name", &tls.server_name),
-        ];
-        for (field, value) in files.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
-            tls_config.insert(field.to_owned(), json!(value));
-        }
-        if let Some(skip) = tls.insecure_skip_verify {
-            tls_config.insert("insecure_skip_verify".to_owned(), json!(skip));
-        }
-        set("tls_config", Value::Object(tls_config));
+        set("tls_config", tls_config(tls));
     }
     if let Some(file) = &endpoint.bearer_token_file {
         set("authorization", json!({"type": "Bearer", "credentials_file": file}));
@@ -254,6 +241,24 @@ fn scrape_config(
         set("metric_relabel_configs", relabel_configs(&endpoint.metric_relabelings));
     }
     Value::Object(config)
+}
+
+/// `tls_config` of files.
+pub(super) fn tls_config(tls: &TlsConfig) -> Value {
+    let mut tls_config = Map::new();
+    let files = [
+        ("ca_file", &tls.ca_file),
+        ("cert_file", &tls.cert_file),
+        ("key_file", &tls.key_file),
+        ("server_name", &tls.server_name),
+    ];
+    for (field, value) in files.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
+        tls_config.insert(field.to_owned(), json!(value));
+    }
+    if let Some(skip) = tls.insecure_skip_verify {
+        tls_config.insert("insecure_skip_verify".to_owned(), json!(skip));
+    }
+    Value::Object(tls_config)
 }
 
 fn relabel_configs(steps: &[RelabelConfig]) -> Value {

@@ -184,6 +184,22 @@ fn an_alertmanager_with_credentials_that_are_not_supported_is_left_out_and_named
     let built = only(&cluster);
     assert_eq!(configuration(&built)["alerting"], json!(null));
     assert_eq!(built.warnings, ["spec.alerting.alertmanagers[0] is left out: sigv4 not supported"]);
+    let secure = json!({
+        "name": "alertmanager", "port": 9093, "scheme": "HTTPS", "bearerTokenFile": "/token",
+        "tlsConfig": {"caFile": "/ca", "serverName": "alertmanager.svc"},
+    });
+    let prometheus = cluster.prometheuses.values_mut().next().expect("one");
+    prometheus.spec.alerting = serde_json::from_value(json!({"alertmanagers": [secure]})).ok();
+    let built = only(&cluster);
+    assert_eq!(built.warnings, Vec::<String>::new());
+    assert_eq!(
+        configuration(&built)["alerting"]["alertmanagers"],
+        json!([{
+            "scheme": "https", "api_version": "v2", "static_configs": [{"targets": ["10.244.0.9:9093"]}],
+            "authorization": {"type": "Bearer", "credentials_file": "/token"},
+            "tls_config": {"ca_file": "/ca", "server_name": "alertmanager.svc"},
+        }])
+    );
 }
 
 #[test]
