@@ -257,7 +257,10 @@ async fn take(stream: TcpStream, heard: Arc<Mutex<Vec<Heard>>>, clock: Clock) {
                 _ => {}
             }
         }
-        let mut body = vec![0; if length > BODY_BYTES_MAX { return } else { length }];
+        if length > BODY_BYTES_MAX {
+            return;
+        }
+        let mut body = vec![0; length];
         if stream.read_exact(&mut body).await.is_err() {
             return;
         }

@@ -68,7 +68,9 @@ pub fn of_log(log: &NotificationLog) -> Vec<u8> {
 pub fn restore_silences(bytes: &[u8], silences: &mut Silences) -> Result<(), String> {
     let all = list(bytes, SILENCES_MAX)?;
     let read: Vec<Silence> = all.iter().map(silence).collect::<Result<_, _>>()?;
-    read.into_iter().for_each(|silence| silences.restore(silence));
+    for silence in read {
+        silences.restore(silence);
+    }
     Ok(())
 }
 
@@ -79,7 +81,9 @@ pub fn restore_silences(bytes: &[u8], silences: &mut Silences) -> Result<(), Str
 pub fn restore_log(bytes: &[u8], log: &mut NotificationLog) -> Result<(), String> {
     let all = list(bytes, ENTRIES_MAX)?;
     let read: Vec<((String, String), Entry)> = all.iter().map(entry).collect::<Result<_, _>>()?;
-    read.into_iter().for_each(|(key, entry)| log.restore(key, entry));
+    for (key, entry) in read {
+        log.restore(key, entry);
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::config::value::Val;
 use crate::template::Templates;
 use serde_json::{Value as Json, json};
 use sim_clock::Timestamp;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// Most characters of a summary.
@@ -87,5 +88,9 @@ pub(super) fn delivery(
 /// The key of a group as a receiver that allows no blanks or long texts gets it: SHA-256 in hexadecimal digits.
 fn hash(group_key: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, group_key.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.as_ref().iter().fold(String::new(), |mut digits, byte| {
+        // Writing to a text does not fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
