@@ -96,6 +96,9 @@ fn merge_map(
         Some(other) => return Err(unknown_directive(&other.to_string(), patch)),
     }
     retain(original, patch)?;
+    let ordered = patch.keys().filter_map(|key| key.strip_prefix(ORDER));
+    let before: Vec<(&str, Vec<Value>)> =
+        ordered.filter_map(|list| Some((list, original.get(list)?.as_array()?.clone()))).collect();
     for (key, value) in patch {
         if key == DIRECTIVE || key == RETAIN || key.starts_with(ORDER) {
             continue;
@@ -149,7 +152,8 @@ fn merge_map(
                 check_order(named, wanted, key)?;
             }
             if let Some(Value::Array(items)) = original.get_mut(list) {
-                order(items, wanted, key);
+                let live = before.iter().find(|(known, _)| *known == list).map_or(&[][..], |(_, items)| items);
+                order(items, wanted, live, key);
             }
         }
     }
@@ -188,12 +192,14 @@ fn merge_list(items: &mut Vec<Value>, patch: &[Value], key: Option<&str>, of: &O
     if patch.iter().chain(items.iter()).any(Value::is_array) {
         return Err(Status::new(422, "Invalid", "the server rejected our request due to an error in our request"));
     }
+    let live = items.clone();
     let Some(key) = key else {
         for item in patch {
             if !items.contains(item) {
                 items.push(item.clone());
             }
         }
+        order(items, patch, &live, None);
         return Ok(());
     };
     let mut replace = false;
@@ -209,12 +215,12 @@ fn merge_list(items: &mut Vec<Value>, patch: &[Value], key: Option<&str>, of: &O
             Some(other) => return Err(unknown_directive(other, item.as_object().unwrap_or(&Map::new()))),
         }
     }
-    let named = patch.iter().filter(|i| i.get(DIRECTIVE).is_none());
+    let named: Vec<Value> = patch.iter().filter(|i| i.get(DIRECTIVE).is_none()).cloned().collect();
     if replace {
-        *items = named.map(plain).collect();
+        *items = named.iter().map(plain).collect();
         return Ok(());
     }
-    for item in named {
+    for item in &named {
         let Value::Object(fields) = item else {
             return Err(internal(format!("expected a map, but received {item}")));
         };
@@ -224,6 +230,7 @@ fn merge_list(items: &mut Vec<Value>, patch: &[Value], key: Option<&str>, of: &O
             _ => items.push(plain(item)),
         }
     }
+    order(items, &named, &live, Some(key));
     Ok(())
 }
 
@@ -239,23 +246,23 @@ fn check_order(named: &[Value], wanted: &[Value], key: Option<&str>) -> Result<(
     Ok(())
 }
 
-/// Puts the items of `wanted` into its order; others keep their place relative to what was in front of them.
-fn order(items: &mut Vec<Value>, wanted: &[Value], key: Option<&str>) {
-    let rank = |item: &Value| wanted.iter().position(|w| identity(w, key) == identity(item, key));
-    let before: Vec<Value> = std::mem::take(items);
-    let place = |item: &Value| before.iter().position(|b| b == item);
-    let mut named: Vec<&Value> = before.iter().filter(|i| rank(i).is_some()).collect();
-    named.sort_by_key(|i| rank(i));
-    let mut others = before.iter().filter(|i| rank(i).is_none()).peekable();
-    let mut out = Vec::with_capacity(before.len());
+/// Puts the items of `wanted` into its order. The others keep theirs, and each comes before the first of the former that was
+/// behind it in the live list: what is new in a patch therefore stands in front.
+fn order(items: &mut Vec<Value>, wanted: &[Value], live: &[Value], key: Option<&str>) {
+    let place = |list: &[Value], item: &Value| list.iter().position(|w| identity(w, key) == identity(item, key));
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        std::mem::take(items).into_iter().partition(|item| place(wanted, item).is_some());
+    named.sort_by_key(|item| place(wanted, item));
+    others.sort_by_key(|item| place(live, item));
+    let mut others = others.into_iter().peekable();
     for item in named {
-        while let Some(other) = others.next_if(|other| place(other) < place(item)) {
-            out.push(other.clone());
+        let own = place(live, &item);
+        while let Some(other) = others.next_if(|other| own.is_some() && place(live, other) < own) {
+            items.push(other);
         }
-        out.push(item.clone());
+        items.push(item);
     }
-    out.extend(others.cloned());
-    *items = out;
+    items.extend(others);
 }
 
 fn without_directives(fields: &Map<String, Value>) -> Map<String, Value> {
@@ -302,7 +309,7 @@ mod tests {
         let patch = json!({"spec": {"containers": [{"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}], "args": ["y"]}, {"name": "b", "$patch": "delete"}], "tolerations": [{"key": "u"}]}});
         assert_eq!(
             patched(pod, patch).unwrap(),
-            json!({"spec": {"containers": [{"name": "a", "image": "2", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}], "args": ["y"]}], "tolerations": [{"key": "u"}]}})
+            json!({"spec": {"containers": [{"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}], "args": ["y"]}], "tolerations": [{"key": "u"}]}})
         );
     }
 
@@ -331,7 +338,7 @@ mod tests {
                 "$setElementOrder/containers": [{"name": "b"}, {"name": "c"}, {"name": "a"}], "containers": [{"name": "c"}]}});
         assert_eq!(
             patched(pod, patch).unwrap(),
-            json!({"metadata": {"finalizers": ["b", "c"]}, "spec": {"volumes": [{"name": "v", "configMap": {"name": "c"}}], "containers": [{"name": "side"}, {"name": "b"}, {"name": "c"}, {"name": "a"}]}})
+            json!({"metadata": {"finalizers": ["c", "b"]}, "spec": {"volumes": [{"name": "v", "configMap": {"name": "c"}}], "containers": [{"name": "side"}, {"name": "b"}, {"name": "c"}, {"name": "a"}]}})
         );
         assert_eq!(
             patched(containers(json!([{"name": "a"}])), containers(json!([{"$patch": "replace"}, {"name": "z"}])))
