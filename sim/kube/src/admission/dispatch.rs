@@ -29,51 +29,73 @@ struct Due {
 }
 
 impl Admission<'_> {
-    /// Lets mutating webhooks change a plan, in order; those that ask for it a second time if a later one changed it.
+    /// Lets mutating webhooks change a plan.
     pub(super) async fn mutate(&self, plan: &mut Plan, options: &Value) -> Result<(), Status> {
+        let (target, live) = (plan.target.clone(), plan.live.clone());
+        let about = Attributes {
+            target: &target,
+            part: None,
+            operation: plan.operation,
+            object: None,
+            old: live.as_ref(),
+            options,
+            dry_run: plan.options.dry_run,
+            user: self.user,
+        };
+        let first = plan.stored_form();
+        let changed = |object| {
+            plan.mutated(object);
+            plan.stored_form()
+        };
+        let warnings = self.ask_to_change(about, first, changed).await?;
+        plan.warnings.extend(warnings);
+        Ok(())
+    }
+
+    /// Asks mutating webhooks, in order; those that ask for it a second time if a later one changed the object. What a change
+    /// becomes is `changed`'s to say. Returns their warnings.
+    pub(super) async fn ask_to_change(
+        &self,
+        about: Attributes<'_>,
+        first: Value,
+        mut changed: impl FnMut(Value) -> Value,
+    ) -> Result<Vec<String>, Status> {
         let webhooks = Webhook::all(&self.server.engine(), Phase::Mutating);
+        let (mut stored, mut warnings) = (first, Vec::new());
         // Of each webhook of the first round: the object as it left it.
         let mut left: Vec<Option<Value>> = vec![None; webhooks.len()];
         for round in 0..2 {
             let mut again = false;
             for (index, webhook) in webhooks.iter().enumerate() {
-                let stored = plan.stored_form();
                 if round == 1 && !(webhook.reinvoke && left[index].as_ref().is_some_and(|seen| *seen != stored)) {
                     continue;
                 }
-                let target = plan.target.clone();
-                let attributes = Attributes {
-                    target: &target,
-                    operation: plan.operation,
-                    object: Some(&stored),
-                    old: plan.live.as_ref(),
-                    options,
-                    dry_run: plan.options.dry_run,
-                    user: self.user,
-                };
+                let attributes = Attributes { object: Some(&stored), ..about };
                 let Some(due) = self.due(webhook, &attributes)? else { continue };
                 let answer = self.ask(&due, Phase::Mutating, &attributes).await?;
                 let Some(answer) = answer else { continue };
-                plan.warnings.extend(answer.warnings);
+                warnings.extend(answer.warnings);
                 if let Some(refusal) = answer.refusal {
                     return Err(refusal);
                 }
                 if let Some(changes) = answer.patch.filter(|p| p.as_array().is_none_or(|list| !list.is_empty())) {
-                    let mut object = view(&due.seen_as, Object::new(stored.clone())).to_value();
+                    let mut object = seen(&due.seen_as, &attributes).unwrap_or_default();
                     patch::json_patch(&mut object, &changes).map_err(|s| internal(&s.message))?;
-                    to_storage(&due.seen_as, &mut object);
+                    if about.part.is_none() {
+                        to_storage(&due.seen_as, &mut object);
+                    }
                     if object != stored {
                         again |= left[..index].iter().any(Option::is_some);
-                        plan.mutated(object);
+                        stored = changed(object);
                     }
                 }
-                left[index] = Some(plan.stored_form());
+                left[index] = Some(stored.clone());
             }
             if !again {
                 break;
             }
         }
-        Ok(())
+        Ok(warnings)
     }
 
     /// Asks validating webhooks about a settled plan; returns their warnings.
@@ -81,6 +103,7 @@ impl Admission<'_> {
         let stored = plan.stored_form();
         let attributes = Attributes {
             target: &plan.target,
+            part: None,
             operation: plan.operation,
             object: Some(&stored),
             old: plan.live.as_ref(),
@@ -111,7 +134,7 @@ impl Admission<'_> {
     }
 
     /// Validating webhooks are asked at the same time; the first refusal, in their order, counts.
-    async fn judge(&self, attributes: &Attributes<'_>) -> Result<Vec<String>, Status> {
+    pub(super) async fn judge(&self, attributes: &Attributes<'_>) -> Result<Vec<String>, Status> {
         let webhooks = Webhook::all(&self.server.engine(), Phase::Validating);
         let due: Result<Vec<Due>, Status> =
             webhooks.iter().filter_map(|w| self.due(w, attributes).transpose()).collect();
@@ -169,9 +192,12 @@ impl Admission<'_> {
     }
 }
 
-/// The new object under the version that a webhook sees.
+/// The new object under the version that a webhook sees; what a subresource takes has one version.
 fn seen(seen_as: &ResourceType, attributes: &Attributes<'_>) -> Option<Value> {
-    attributes.object.map(|o| view(seen_as, Object::new(o.clone())).to_value())
+    attributes.object.map(|object| match attributes.part {
+        Some(_) => object.clone(),
+        None => view(seen_as, Object::new(object.clone())).to_value(),
+    })
 }
 
 /// 500, as the real server wraps what went wrong inside.

@@ -14,6 +14,7 @@
 //! | `matching` | which webhook a request concerns, under which version |
 //! | `conditions` | expressions a request must meet for a webhook to be asked |
 //! | `review` | `AdmissionReview` written and read |
+//! | `parts` | subresources with objects of their own: scale, eviction, binding, streams |
 //! | `call` | the HTTP request and its errors |
 //! | `dispatch` | order, failure policy, patches, reinvocation |
 //! | `warnings` | limits of the texts that are passed on |
@@ -22,6 +23,7 @@ mod call;
 mod conditions;
 mod dispatch;
 mod matching;
+mod parts;
 mod review;
 mod warnings;
 mod webhook;
@@ -30,6 +32,7 @@ use serde_json::{Value, json};
 
 pub use call::ANSWER_BYTES_MAX;
 pub use conditions::{CONDITIONS_MAX, Condition};
+pub(crate) use parts::Part;
 pub use webhook::{Destination, Phase, Rule, Webhook};
 
 use crate::{
@@ -52,6 +55,8 @@ pub const PLAN_ATTEMPTS_MAX: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes<'a> {
     pub(crate) target: &'a Target,
+    /// What the subresource takes, if that is no form of the resource itself.
+    pub(crate) part: Option<Part>,
     pub(crate) operation: Operation,
     /// The new object in the form of the store.
     pub(crate) object: Option<&'a Value>,
@@ -174,6 +179,7 @@ impl<'a> Admission<'a> {
             };
             let attributes = Attributes {
                 target,
+                part: None,
                 operation: Operation::Delete,
                 object: None,
                 old: Some(&live),
@@ -228,13 +234,19 @@ impl<'a> Admission<'a> {
     }
 }
 
+/// Options of a kind of `meta.k8s.io/v1`.
+fn options(kind: &str, dry_run: bool) -> Value {
+    let mut value = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if dry_run {
+        value["dryRun"] = json!(["All"]);
+    }
+    value
+}
+
 /// The options of a write as `meta.k8s.io/v1` shows them.
 fn write_options(options: &WriteOptions, operation: Operation) -> Value {
     let kind = if operation == Operation::Create { "CreateOptions" } else { "UpdateOptions" };
-    let mut value = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
-    if options.dry_run {
-        value["dryRun"] = json!(["All"]);
-    }
+    let mut value = self::options(kind, options.dry_run);
     if !options.field_manager.is_empty() {
         value["fieldManager"] = options.field_manager.clone().into();
     }

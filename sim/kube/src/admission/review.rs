@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
-use super::{Attributes, webhook::Phase};
+use super::{Attributes, Part, webhook::Phase};
 use crate::{engine::Object, json, resources::ResourceType, status::Status};
 
 /// What a webhook said.
@@ -48,12 +48,13 @@ pub(super) fn request(
     }
     let mut body = Map::new();
     body.insert("uid".into(), uid.into());
-    body.insert("kind".into(), kind_of(seen_as));
+    let kind = |resource: &ResourceType| request.part.map_or_else(|| kind_of(resource), Part::shown);
+    body.insert("kind".into(), kind(seen_as));
     body.insert("resource".into(), resource_of(seen_as));
     if !target.subresource.is_empty() {
         body.insert("subResource".into(), target.subresource.clone().into());
     }
-    body.insert("requestKind".into(), kind_of(&target.resource));
+    body.insert("requestKind".into(), kind(&target.resource));
     body.insert("requestResource".into(), resource_of(&target.resource));
     if !target.subresource.is_empty() {
         body.insert("requestSubResource".into(), target.subresource.clone().into());
@@ -69,7 +70,13 @@ pub(super) fn request(
     body.insert("operation".into(), request.operation.as_str().into());
     body.insert("userInfo".into(), Value::Object(info));
     body.insert("object".into(), object.unwrap_or(Value::Null));
-    body.insert("oldObject".into(), old.map_or(Value::Null, |o| crate::engine::view(seen_as, o.clone()).to_value()));
+    body.insert(
+        "oldObject".into(),
+        old.map_or(Value::Null, |old| match request.part {
+            Some(_) => old.to_value(),
+            None => crate::engine::view(seen_as, old.clone()).to_value(),
+        }),
+    );
     body.insert("dryRun".into(), request.dry_run.into());
     body.insert("options".into(), request.options.clone());
     json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": body})

@@ -481,3 +481,83 @@ fn a_webhook_is_asked_only_if_all_its_conditions_hold_and_fails_closed_if_they_c
         assert_eq!(world.asked.lock().unwrap().len(), 1);
     });
 }
+
+#[test]
+fn subresources_with_objects_of_their_own_are_asked_about_by_their_names() {
+    run(|| async {
+        let world = World::new(|r| match (r["path"].as_str().unwrap(), r["subResource"].as_str()) {
+            ("/mutate?timeout=10s", Some("scale")) if r["object"]["spec"]["replicas"] == 5 => {
+                patch(&json!([{"op": "replace", "path": "/spec/replicas", "value": 3}]))
+            }
+            ("/validate?timeout=10s", Some("scale")) if r["object"]["spec"]["replicas"] == 9 => {
+                Some(json!({"allowed": false, "status": {"message": "too many"}}))
+            }
+            ("/validate?timeout=10s", Some("eviction")) if r["name"] == "kept" => {
+                Some(json!({"allowed": false, "status": {"message": "it stays"}}))
+            }
+            _ => Some(json!({"allowed": true, "warnings": ["asked"]})),
+        });
+        let (pods, deployments) = ("/api/v1/namespaces/default/pods", "/apis/apps/v1/namespaces/default/deployments");
+        let labels = json!({"a": "b"});
+        let spec = json!({"containers": [{"name": "c", "image": "i"}]});
+        for name in ["kept", "gone", "bound"] {
+            world.api.apply(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec})).unwrap();
+        }
+        world.api.apply(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "default"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}}})).unwrap();
+        let rules = json!([{"operations": ["*"], "apiGroups": ["", "apps"], "apiVersions": ["v1"],
+            "resources": ["pods/eviction", "pods/binding", "pods/exec", "deployments/scale", "pods"]}]);
+        for (kind, path) in
+            [("MutatingWebhookConfiguration", "/mutate"), ("ValidatingWebhookConfiguration", "/validate")]
+        {
+            let mut hook = world.hook("w.example.com", path);
+            hook["rules"] = rules.clone();
+            world.configure(kind, "w", &[hook]);
+        }
+        let scale = async |replicas: i64| {
+            world.ask("PATCH", &format!("{deployments}/d/scale"), &json!({"spec": {"replicas": replicas}})).await
+        };
+        let (code, scaled, warnings) = scale(5).await;
+        assert_eq!((code, &scaled["spec"]["replicas"], warnings.len()), (200, &json!(3), 1), "{scaled}");
+        assert_eq!(world.api.get("apps/v1", "Deployment", "default", "d").unwrap()["spec"]["replicas"], 3);
+        let (code, refused, _) = scale(9).await;
+        assert_eq!(
+            (code, refused["message"].as_str().unwrap()),
+            (400, "admission webhook \"w.example.com\" denied the request: too many")
+        );
+        let evict = async |name: &str| {
+            let eviction = json!({"metadata": {"name": name, "namespace": "default"}});
+            world.ask("POST", &format!("{pods}/{name}/eviction"), &eviction).await.0
+        };
+        assert_eq!((evict("kept").await, evict("gone").await), (400, 201));
+        assert!(
+            world.api.get("v1", "Pod", "default", "kept").is_ok()
+                && world.api.get("v1", "Pod", "default", "gone").is_err()
+        );
+        let binding = json!({"metadata": {"name": "bound"}, "target": {"kind": "Node", "name": "node-0"}});
+        assert_eq!(world.ask("POST", &format!("{pods}/bound/binding"), &binding).await.0, 201);
+        // Nothing runs it, but its webhooks were asked before.
+        let _ = world.ask("POST", &format!("{pods}/bound/exec?command=date&stdout=true"), &Value::Null).await;
+        let asked = world.asked.lock().unwrap().clone();
+        let seen = |part: &str| {
+            let request =
+                &asked.iter().find(|a| a["request"]["subResource"] == part).unwrap_or(&Value::Null)["request"];
+            json!([
+                request["operation"],
+                request["kind"]["group"],
+                request["kind"]["kind"],
+                request["resource"]["resource"],
+                request["object"]["kind"],
+                request["oldObject"]["kind"]
+            ])
+        };
+        assert_eq!(seen("scale"), json!(["UPDATE", "autoscaling", "Scale", "deployments", "Scale", "Scale"]));
+        assert_eq!(seen("eviction"), json!(["CREATE", "policy", "Eviction", "pods", "Eviction", null]));
+        assert_eq!(seen("binding"), json!(["CREATE", "", "Binding", "pods", "Binding", null]));
+        assert_eq!(seen("exec"), json!(["CONNECT", "", "PodExecOptions", "pods", "PodExecOptions", null]));
+        let exec = asked.iter().find(|a| a["request"]["subResource"] == "exec").unwrap();
+        assert_eq!(exec["request"]["object"]["command"], json!(["date"]));
+        let deletions = asked.iter().filter(|a| a["request"]["operation"] == "DELETE").count();
+        assert_eq!(deletions, 0, "an eviction is no deletion to webhooks");
+    });
+}

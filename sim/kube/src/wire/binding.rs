@@ -6,7 +6,8 @@ use sim_net::http::Body;
 
 use super::{RequestContext, negotiate::body, respond::reply, write};
 use crate::{
-    engine::Target,
+    admission::{Admission, Part},
+    engine::{Operation, Target},
     json,
     server::ApiServer,
     status::{About, Cause, Status},
@@ -19,16 +20,24 @@ const PLACE: About<'_> = About { group: "", plural: "pods/binding", kind: "Bindi
 /// # Errors
 /// 409 for a pod that has a node or is being deleted, 500 for a binding that names none (as the real server hands its
 /// validation's errors on), 404.
-pub(super) fn answer(server: &ApiServer, context: &RequestContext, target: &Target) -> Result<Response<Body>, Status> {
-    let binding = body(context)?;
+pub(super) async fn answer(
+    server: &ApiServer,
+    context: &RequestContext,
+    target: &Target,
+) -> Result<Response<Body>, Status> {
+    let mut binding = body(context)?;
     let name = json::name(&binding);
     if !name.is_empty() && name != target.name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
+    let options = write::options(context)?;
+    Part::BINDING.mark(&mut binding);
+    let admission = Admission::new(server, &context.user);
+    let (binding, warnings) =
+        admission.admit(target, Part::BINDING, Operation::Create, (binding, None), options.dry_run).await?;
     if let Some(cause) = complaint(&binding) {
         return Err(Status::new(500, "", format!("{}: {}", cause.field, cause.message)));
     }
-    let options = write::options(context)?;
     let node = json::text(&binding, &["target", "name"]);
     let now = server.now();
     let main = Target { subresource: String::new(), ..target.clone() };
@@ -66,7 +75,7 @@ pub(super) fn answer(server: &ApiServer, context: &RequestContext, target: &Targ
         engine.update(&Target { subresource: "status".into(), ..main }, next, &options, now)?;
     }
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(reply(StatusCode::CREATED, done.to_string().into(), &[]))
+    Ok(reply(StatusCode::CREATED, done.to_string().into(), &warnings))
 }
 
 fn complaint(binding: &Value) -> Option<Cause> {

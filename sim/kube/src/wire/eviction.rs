@@ -7,8 +7,8 @@ use sim_net::http::Body;
 
 use super::{RequestContext, negotiate::body, respond::reply, write};
 use crate::{
-    admission::Admission,
-    engine::{Engine, Target, WriteOptions},
+    admission::{Admission, Part},
+    engine::{Engine, Operation, Target, WriteOptions},
     json,
     selectors::LabelSelector,
     server::ApiServer,
@@ -24,26 +24,34 @@ pub(super) async fn answer(
     context: &RequestContext,
     target: &Target,
 ) -> Result<Response<Body>, Status> {
-    let eviction = body(context)?;
+    let mut eviction = body(context)?;
     let name = json::name(&eviction);
     if !name.is_empty() && name != target.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let mut query = write::delete_options(context, eviction.get("deleteOptions").unwrap_or(&Value::Null))?;
-    query.dry_run |= write::options(context)?.dry_run;
+    let deletion = |eviction: &Value| {
+        let mut query = write::delete_options(context, eviction.get("deleteOptions").unwrap_or(&Value::Null))?;
+        query.dry_run |= write::options(context)?.dry_run;
+        Ok::<_, Status>(query)
+    };
+    let dry_run = deletion(&eviction)?.dry_run;
+    Part::EVICTION.mark(&mut eviction);
+    let admission = Admission::new(server, &context.user);
+    let (eviction, warnings) =
+        admission.admit(target, Part::EVICTION, Operation::Create, (eviction, None), dry_run).await?;
+    let query = deletion(&eviction)?;
     let main = Target { subresource: String::new(), ..target.clone() };
-    {
-        let mut engine = server.engine();
-        let pod = engine.get(&main)?;
-        let unprotected = matches!(json::text(&pod, &["status", "phase"]), "Succeeded" | "Failed" | "Pending")
-            || json::deleting(&pod);
-        if !unprotected {
-            spend(&mut engine, &pod, query.dry_run)?;
-        }
+    let mut engine = server.engine();
+    let pod = engine.get(&main)?;
+    let unprotected =
+        matches!(json::text(&pod, &["status", "phase"]), "Succeeded" | "Failed" | "Pending") || json::deleting(&pod);
+    if !unprotected {
+        spend(&mut engine, &pod, query.dry_run)?;
     }
-    Admission::new(server, &context.user).delete(&main, &query).await?;
+    // Webhooks for deletions of pods are not asked, nor are they by the real server: it is an eviction.
+    engine.delete(&main, &query, server.now())?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(reply(StatusCode::CREATED, done.to_string().into(), &[]))
+    Ok(reply(StatusCode::CREATED, done.to_string().into(), &warnings))
 }
 
 /// Takes one disruption from the pod's budget, if it has one.

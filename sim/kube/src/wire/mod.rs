@@ -11,6 +11,7 @@
 //! | `faults` | fault rules carried out around the verbs |
 //! | `read`, `watch`, `write` | the verbs |
 //! | `scale`, `log`, `eviction`, `binding`, `approval`, `streams` | subresources |
+//! | `spdy` | SPDY/3.1, as far as streams need it |
 //! | `openapi` | OpenAPI documents: media types, hashes, caching |
 //! | `documents` | everything that is not a resource: discovery, version, health |
 //! | `respond` | answers |
@@ -30,6 +31,7 @@ mod read;
 mod respond;
 mod route;
 mod scale;
+mod spdy;
 mod streams;
 mod watch;
 mod write;
@@ -108,13 +110,13 @@ async fn serve_resource(
     target: &crate::engine::Target,
 ) -> Result<Response<Body>, Status> {
     if streams::is_stream(&target.subresource) {
-        return streams::answer(server, context, target);
+        return streams::answer(server, context, target).await;
     }
     let output = if target.subresource == "log" { negotiate::Output::default() } else { negotiate::output(context)? };
     match target.subresource.as_str() {
-        "scale" => return scale::answer(server, context, target, output),
+        "scale" => return scale::answer(server, context, target, output).await,
         "log" => return log::answer(server, context, target),
-        "binding" => return binding::answer(server, context, target),
+        "binding" => return binding::answer(server, context, target).await,
         "approval" => return serve_object(server, context, &approval::target(server, context, target)?, output).await,
         "eviction" => return eviction::answer(server, context, target).await,
         _ => {}

@@ -64,13 +64,24 @@ pub(super) fn plain(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> 
 }
 
 /// Writes a value as negotiated.
-pub(super) fn value(context: &RequestContext, output: Output, code: StatusCode, value: &Value) -> Response<Body> {
+pub(super) fn value(context: &RequestContext, output: Output, code: StatusCode, shown: &Value) -> Response<Body> {
+    warned(context, output, code, shown, &[])
+}
+
+/// The same with warnings.
+pub(super) fn warned(
+    context: &RequestContext,
+    output: Output,
+    code: StatusCode,
+    value: &Value,
+    warnings: &[String],
+) -> Response<Body> {
     let text = match output {
         Output { yaml: true, .. } => yaml::write(value),
         Output { pretty: true, .. } => format!("{value:#}"),
         _ => value.to_string(),
     };
-    sized(context, output, code, text.into(), &[])
+    sized(context, output, code, text.into(), warnings)
 }
 
 /// Writes a scale as negotiated, as a table too.

@@ -13,7 +13,8 @@ use super::{
     respond, write,
 };
 use crate::{
-    engine::{PatchKind, Target},
+    admission::{Admission, Part},
+    engine::{Operation, PatchKind, Target},
     json,
     resources::{ResourceType, ScalePaths},
     server::ApiServer,
@@ -26,7 +27,7 @@ const SCALE: About<'_> = About { group: "autoscaling", plural: "scales", kind: "
 ///
 /// # Errors
 /// What the engine refuses; 422 for replicas below zero, 500 for a custom resource that does not say how many it wants.
-pub(super) fn answer(
+pub(super) async fn answer(
     server: &ApiServer,
     context: &RequestContext,
     target: &Target,
@@ -54,7 +55,21 @@ pub(super) fn answer(
         },
     }
     check(target, &mut wanted)?;
-    let replicas = json::int(&wanted, &["spec", "replicas"]);
+    let mut replicas = json::int(&wanted, &["spec", "replicas"]);
+    let mut shown = current.clone();
+    match replicas {
+        Some(replicas) if replicas != 0 => shown["spec"]["replicas"] = replicas.into(),
+        // As Go's encoder leaves it out.
+        _ => drop(json::child_map(&mut shown, "spec").shift_remove("replicas")),
+    }
+    let admission = Admission::new(server, &context.user);
+    let about = (shown.clone(), Some(current));
+    let (admitted, warnings) = admission.admit(target, Part::SCALE, Operation::Update, about, options.dry_run).await?;
+    if admitted != shown {
+        wanted = admitted;
+        check(target, &mut wanted)?;
+        replicas = json::int(&wanted, &["spec", "replicas"]);
+    }
     let mut change = match (kind, replicas) {
         // What an apply leaves out, its manager gives up.
         (PatchKind::Apply, None) => json!({}),
@@ -67,8 +82,10 @@ pub(super) fn answer(
             change["metadata"][field] = given.into();
         }
     }
-    let written = server.engine().patch(target, kind, &change, &options, server.now())?;
-    Ok(respond::value(context, output, StatusCode::OK, &scale_of(resource, paths, &written.object)?))
+    let mut written = server.engine().patch(target, kind, &change, &options, server.now())?;
+    written.warnings.extend(warnings);
+    let scale = scale_of(resource, paths, &written.object)?;
+    Ok(respond::warned(context, output, StatusCode::OK, &scale, &written.warnings))
 }
 
 /// Refuses what is no scale of this object.

@@ -24,6 +24,8 @@ pub enum Operation {
     Update,
     /// A deletion.
     Delete,
+    /// A stream to a container: nothing is planned for it, but webhooks are asked.
+    Connect,
 }
 
 impl Operation {
@@ -33,6 +35,7 @@ impl Operation {
             Operation::Create => "CREATE",
             Operation::Update => "UPDATE",
             Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
         }
     }
 }
@@ -83,6 +86,9 @@ impl Plan {
         self.changed = true;
     }
 }
+
+/// The subresource through which containers join a pod.
+const EPHEMERAL: &str = "ephemeralcontainers";
 
 /// Fields of a new object that only the server sets.
 const SERVER_FIELDS_OF_NEW: &[&str] = &[
@@ -463,6 +469,13 @@ pub(super) fn reset_stored(target: &Target, live: &Object, object: &mut Value) {
             None => {
                 json::ensure_map(&mut next).shift_remove("status");
             }
+        }
+        *object = next;
+    } else if target.subresource == EPHEMERAL {
+        let mut next = live.to_content();
+        match object.get_mut("spec").and_then(|spec| spec.get_mut("ephemeralContainers")).map(Value::take) {
+            Some(containers) => next["spec"]["ephemeralContainers"] = containers,
+            None => drop(json::child_map(&mut next, "spec").shift_remove("ephemeralContainers")),
         }
         *object = next;
     } else if resource.status {
