@@ -131,6 +131,7 @@ impl Cluster {
         api.connect_logs(kubelet.logs.clone());
         api.connect_kubelet(&kubelet);
         sim_clock::spawn("kubelet", kubelet::run(kubelet.clone()));
+        sim_clock::spawn("kubelet/heartbeat", kubelet::heartbeat::run(kubelet.clone()));
         Ok(Self { api, host, kubelet, secured })
     }
 
@@ -262,5 +263,6 @@ fn register_node(api: &ApiServer, name: &str, ip: Ipv4Addr) -> Result<(), crate:
     let mut next = made.object.to_content();
     next["status"] = object["status"].clone();
     engine.update(&Target { subresource: "status".into(), ..target }, next, &by, now())?;
+    kubelet::heartbeat::register(&mut engine, &made.object, now())?;
     Ok(())
 }

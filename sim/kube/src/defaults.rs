@@ -229,7 +229,7 @@ fn pod_spec(spec: &mut Value) {
     default_to(spec, "terminationGracePeriodSeconds", 30);
     default_to(spec, "securityContext", json!({}));
     default_to(spec, "schedulerName", "default-scheduler");
-    for list in ["initContainers", "containers"] {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
         for c in items(spec, list) {
             container(c);
         }

@@ -114,7 +114,9 @@ fn parts(r: &ResourceType) -> Vec<Subresource> {
 /// True for a subresource that has a handler.
 pub(crate) fn served(r: &ResourceType, subresource: &str) -> bool {
     match subresource {
-        "log" | "eviction" | "binding" | "exec" | "attach" | "portforward" => &*r.table == "pods",
+        "log" | "eviction" | "binding" | "exec" | "attach" | "portforward" | "ephemeralcontainers" => {
+            &*r.table == "pods"
+        }
         "finalize" => &*r.table == "namespaces",
         "token" => &*r.table == "serviceaccounts",
         "approval" => r.kind == "CertificateSigningRequest",

@@ -29,24 +29,23 @@
 //! assert_eq!(found.unwrap(), "1");
 //! ```
 //!
-//! **Not done, and said so with 501:** groups and kinds outside the table of [`resources`], streams over SPDY (`kubectl
-//! port-forward`; `exec`, `attach` and port forwarding by WebSocket are there), subresources other than `status`, `scale`, `pods/log`,
-//! `pods/eviction`, `pods/binding`, `pods/exec`, `pods/attach`, `pods/portforward`, `certificatesigningrequests/approval` and
-//! `namespaces/finalize`.
+//! **Not done, and said so with 501:** groups and kinds outside the table of [`resources`], subresources other than `status`, `scale`,
+//! `pods/log`, `pods/eviction`, `pods/binding`, `pods/exec`, `pods/attach`, `pods/portforward`, `pods/ephemeralcontainers`,
+//! `certificatesigningrequests/approval` and `namespaces/finalize`.
 //!
 //! **Not done in admission:** `authorizer` and `namespaceObject` in `matchConditions` are refused as undeclared;
-//! webhooks are not asked about `scale`, `CONNECT`, and what the cluster's own controllers write; ResourceQuota looks at creations
+//! webhooks are not asked about `serviceaccounts/token` and what the cluster's own controllers write; ResourceQuota looks at creations
 //! (an update that asks for more is not refused) and knows no `scopeSelector`, LimitRange no `maxLimitRequestRatio`.
 //!
-//! **Not done on the wire:** protobuf is read, not written (406 if a client takes nothing else); descriptions of table columns are short texts of our own.
+//! **Not done on the wire:** protobuf is read, not written (a client that takes JSON as well gets that, 406 if it takes nothing else);
+//! descriptions of table columns are short texts of our own.
 //!
 //! **Not done, without an answer of its own:** defaults of a schema that changed are not filled in on reads; NetworkPolicy and PodDisruptionBudget objects are stored but not enforced; zero values that
-//! Go's encoder leaves out (`hostNetwork: false`) stay where a client sent them; `exec` and `grpc` probes fail with a text
-//! that says so; who owned a map (`metadata.labels` itself) goes on owning it when its last entry went, so that another's apply conflicts.
+//! Go's encoder leaves out (`hostNetwork: false`) stay where a client sent them;
+//! who owned a map (`metadata.labels` itself) goes on owning it when its last entry went, so that another's apply conflicts.
 //!
-//! **Not done among the controllers:** CronJobs in a time zone other than UTC (501), metrics for HorizontalPodAutoscalers (they keep
-//! their bounds and say that there are none), PersistentVolume objects (claims are bound to a
-//! name), protection finalizers, node leases (a working kubelet renews without a write), node pressure conditions,
+//! **Not done among the controllers:** metrics for HorizontalPodAutoscalers (they keep
+//! their bounds and say that there are none), the node affinity of volumes and their growth, node pressure conditions,
 //! proportional scaling of Deployments, the indexed Job's per-index back-off and pod finalizers, preemption, EndpointSlices
 //! of more than one part, the five seconds that a namespace waits before it is emptied.
 

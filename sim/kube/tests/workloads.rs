@@ -236,3 +236,184 @@ fn a_cron_job_starts_on_the_minute_keeps_its_history_and_skips_or_replaces_what_
         assert_eq!(said, ["JobAlreadyActive", "SawCompletedJob", "SuccessfulCreate", "SuccessfulDelete"]);
     });
 }
+
+fn claim(name: &str, extra: &Value) -> Value {
+    let mut spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    for (key, value) in extra.as_object().expect("a map") {
+        spec[key] = value.clone();
+    }
+    json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": "default"}, "spec": spec})
+}
+
+fn volume(name: &str, size: &str, extra: &Value) -> Value {
+    let mut spec = json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": size}, "storageClassName": "", "hostPath": {"path": "/x"}});
+    for (key, value) in extra.as_object().expect("a map") {
+        spec[key] = value.clone();
+    }
+    json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
+}
+
+fn user_of(claim: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("uses-{claim}"), "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "runs:1"}], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]}})
+}
+
+fn phase(cluster: &Cluster, kind: &str, name: &str) -> String {
+    let namespace = if kind == "PersistentVolume" { "" } else { "default" };
+    let found = cluster.api().get("v1", kind, namespace, name);
+    found.map_or_else(|_| "gone".to_owned(), |o| o["status"]["phase"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_claim_gets_a_volume_that_goes_with_it_but_not_before_its_pod() {
+    world(async |cluster| {
+        let api = cluster.api();
+        api.apply(claim("data", &json!({}))).expect("applies");
+        api.apply(user_of("data")).expect("applies");
+        secs(5).await;
+        let data = api.get("v1", "PersistentVolumeClaim", "default", "data").expect("exists");
+        assert_eq!(data["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+        assert_eq!(data["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"], "yes");
+        assert_eq!(
+            (&data["status"]["phase"], &data["status"]["capacity"]["storage"]),
+            (&json!("Bound"), &json!("1Gi"))
+        );
+        let name = data["spec"]["volumeName"].as_str().expect("a volume").to_owned();
+        let made = api.get("v1", "PersistentVolume", "", &name).expect("exists");
+        assert_eq!(made["spec"]["claimRef"]["uid"], data["metadata"]["uid"]);
+        assert_eq!(
+            (&made["spec"]["persistentVolumeReclaimPolicy"], &made["status"]["phase"]),
+            (&json!("Delete"), &json!("Bound"))
+        );
+        assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
+        assert_eq!(
+            reasons(&cluster, "PersistentVolumeClaim"),
+            ["ExternalProvisioning", "Provisioning", "ProvisioningSucceeded"]
+        );
+        api.delete("v1", "PersistentVolume", "", &name).expect("deletes");
+        api.delete("v1", "PersistentVolumeClaim", "default", "data").expect("deletes");
+        secs(60).await;
+        let held = api.get("v1", "PersistentVolumeClaim", "default", "data").expect("its pod uses it");
+        assert!(held["metadata"]["deletionTimestamp"].is_string());
+        assert_eq!(phase(&cluster, "PersistentVolume", &name), "Bound");
+        api.delete("v1", "Pod", "default", "uses-data").expect("deletes");
+        secs(60).await;
+        assert_eq!(
+            [phase(&cluster, "PersistentVolumeClaim", "data"), phase(&cluster, "PersistentVolume", &name)],
+            ["gone", "gone"]
+        );
+    });
+}
+
+#[test]
+fn a_claim_without_a_class_takes_the_smallest_volume_that_will_do_and_leaves_it_released() {
+    world(async |cluster| {
+        let api = cluster.api();
+        api.apply(claim("data", &json!({"storageClassName": ""}))).expect("applies");
+        secs(5).await;
+        assert_eq!(phase(&cluster, "PersistentVolumeClaim", "data"), "Pending");
+        assert_eq!(reasons(&cluster, "PersistentVolumeClaim"), ["FailedBinding"]);
+        for (name, size, extra) in [
+            ("small", "500Mi", json!({})),
+            ("right", "2Gi", json!({})),
+            ("large", "5Gi", json!({})),
+            ("other", "1Gi", json!({"accessModes": ["ReadOnlyMany"]})),
+        ] {
+            api.apply(volume(name, size, &extra)).expect("applies");
+        }
+        secs(5).await;
+        let data = api.get("v1", "PersistentVolumeClaim", "default", "data").expect("exists");
+        assert_eq!(
+            (&data["spec"]["volumeName"], &data["status"]["capacity"]["storage"]),
+            (&json!("right"), &json!("2Gi"))
+        );
+        let phases = |names: [&str; 4]| names.map(|name| phase(&cluster, "PersistentVolume", name));
+        assert_eq!(phases(["small", "right", "large", "other"]), ["Available", "Bound", "Available", "Available"]);
+        // One that names its volume gets that one or none.
+        api.apply(claim("named", &json!({"storageClassName": "", "volumeName": "right"}))).expect("applies");
+        secs(5).await;
+        assert_eq!(phase(&cluster, "PersistentVolumeClaim", "named"), "Pending");
+        api.delete("v1", "PersistentVolumeClaim", "default", "data").expect("deletes");
+        secs(5).await;
+        assert_eq!(
+            phase(&cluster, "PersistentVolume", "right"),
+            "Released",
+            "the policy of volumes made by hand is Retain"
+        );
+        api.apply(claim("again", &json!({"storageClassName": ""}))).expect("applies");
+        secs(5).await;
+        assert_eq!(phase(&cluster, "PersistentVolumeClaim", "again"), "Bound");
+        let large = api.get("v1", "PersistentVolume", "", "large").expect("exists").to_content();
+        assert_eq!(large["spec"]["claimRef"]["name"], "again", "a released volume is nobody's");
+        let mut changed = large;
+        changed["spec"]["hostPath"]["path"] = "/y".into();
+        let target = api.engine().target_of(&changed).expect("a volume");
+        let by = sim_kube::engine::WriteOptions::by("test");
+        let refused =
+            api.engine().update(&target, changed, &by, sim_clock::now()).expect_err("a volume stays what it is");
+        assert!(
+            refused.message.contains("spec.persistentvolumesource is immutable after creation"),
+            "{}",
+            refused.message
+        );
+    });
+}
+
+#[test]
+fn a_class_may_keep_volumes_and_wait_for_the_pod_and_a_lost_volume_is_told() {
+    world(async |cluster| {
+        let api = cluster.api();
+        api.apply(json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "kept"},
+            "provisioner": "example.org/disks", "reclaimPolicy": "Retain", "volumeBindingMode": "WaitForFirstConsumer"}))
+            .expect("applies");
+        api.apply(claim("data", &json!({"storageClassName": "kept"}))).expect("applies");
+        api.apply(claim("none", &json!({"storageClassName": "missing"}))).expect("applies");
+        secs(30).await;
+        let pending = ["data", "none"].map(|name| phase(&cluster, "PersistentVolumeClaim", name));
+        assert_eq!(pending, ["Pending", "Pending"]);
+        assert_eq!(reasons(&cluster, "PersistentVolumeClaim"), ["ProvisioningFailed", "WaitForFirstConsumer"]);
+        api.apply(user_of("data")).expect("applies");
+        secs(30).await;
+        let data = api.get("v1", "PersistentVolumeClaim", "default", "data").expect("exists");
+        let pod = api.get("v1", "Pod", "default", "uses-data").expect("exists");
+        assert_eq!((&data["status"]["phase"], &pod["status"]["phase"]), (&json!("Bound"), &json!("Running")));
+        assert!(data["metadata"]["annotations"]["volume.kubernetes.io/selected-node"].is_string(), "{data:?}");
+        let name = data["spec"]["volumeName"].as_str().expect("a volume").to_owned();
+        // Taken away by force: its finalizer is taken off.
+        api.delete("v1", "PersistentVolume", "", &name).expect("deletes");
+        let mut forced = api.get("v1", "PersistentVolume", "", &name).expect("held").to_content();
+        forced["metadata"]["finalizers"] = json!([]);
+        let target = api.engine().target_of(&forced).expect("a volume");
+        let by = sim_kube::engine::WriteOptions::by("test");
+        api.engine().update(&target, forced, &by, sim_clock::now()).expect("goes");
+        secs(5).await;
+        assert_eq!(phase(&cluster, "PersistentVolumeClaim", "data"), "Lost");
+        assert!(reasons(&cluster, "PersistentVolumeClaim").contains(&"ClaimLost".to_owned()));
+    });
+}
+
+#[test]
+fn a_cron_job_starts_by_the_clock_of_its_zone() {
+    world(async |cluster| {
+        let api = cluster.api();
+        let cron = |zone: &str| {
+            json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly", "namespace": "default"},
+                "spec": {"schedule": "15 0 * * *", "timeZone": zone, "jobTemplate": {"spec": {"template": {"spec": {
+                    "restartPolicy": "Never", "containers": [{"name": "c", "image": "done"}]}}}}}})
+        };
+        let refused = api.apply(cron("Mars/Olympus")).expect_err("no such zone");
+        assert!(
+            refused.message.ends_with("spec.timeZone: Invalid value: \"Mars/Olympus\": unknown time zone Mars/Olympus"),
+            "{}",
+            refused.message
+        );
+        api.apply(cron("Asia/Kathmandu")).expect("applies");
+        secs(3600).await;
+        let jobs = api.list("batch/v1", "Job", "default").expect("lists");
+        let started = jobs[0]["metadata"]["annotations"]["batch.kubernetes.io/cronjob-scheduled-timestamp"]
+            .as_str()
+            .expect("a time");
+        // A quarter past midnight there is in the evening here.
+        assert_eq!((jobs.len(), started.split_once('T').expect("a time").1), (1, "18:30:00Z"));
+    });
+}

@@ -255,6 +255,11 @@ impl Engine {
         self.store.subscribe(table)
     }
 
+    /// A receiver that ticks when anything changes that is more than the renewal of a Lease.
+    pub fn subscribe_work(&self) -> sim_clock::watch::Receiver<u64> {
+        self.store.subscribe_work()
+    }
+
     /// A receiver that ticks when anything changes.
     pub fn subscribe_all(&self) -> sim_clock::watch::Receiver<u64> {
         self.store.subscribe_all()

@@ -9,7 +9,7 @@ pub(super) fn initial_status(resource: &ResourceType, object: &Value, time: &str
     Some(match resource.kind.as_str() {
         "Pod" => json!({"phase": "Pending", "qosClass": qos(object)}),
         "Namespace" => json!({"phase": "Active"}),
-        "PersistentVolumeClaim" => json!({"phase": "Pending"}),
+        "PersistentVolume" | "PersistentVolumeClaim" => json!({"phase": "Pending"}),
         "Service" => json!({"loadBalancer": {}}),
         "Deployment" => json!({}),
         "ReplicaSet" => json!({"replicas": 0}),

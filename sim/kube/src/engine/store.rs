@@ -22,6 +22,9 @@ pub const EVENT_LOG_EVENTS_MAX: usize = 4096;
 /// Bytes of objects a table's log keeps, about; the newest event stays whatever its size.
 pub const EVENT_LOG_BYTES_MAX: usize = 32 << 20;
 
+/// A table whose objects are renewed all the time, which means nothing to controllers.
+const RENEWED: &str = "leases.coordination.k8s.io";
+
 /// Bytes of JSON that may have been read of cold objects, about, before all of them are cooled again.
 pub const WARMED_BYTES_MAX: usize = 16 << 20;
 
@@ -151,6 +154,7 @@ pub struct Store {
     /// Lists from before this revision are refused.
     compacted: u64,
     wake: watch::Sender<u64>,
+    work: watch::Sender<u64>,
     /// What was read of cold objects, in bytes.
     warmed: Arc<AtomicUsize>,
 }
@@ -269,12 +273,16 @@ impl Store {
         let table = self.tables.entry(name.clone()).or_default();
         let before = table.objects.insert(key, object.clone());
         let change = if before.is_some() { Change::Modified } else { Change::Added };
+        let renewed = **name == *RENEWED && before.as_ref().is_some_and(|before| only_renewed(before, &object));
         let forgotten = table.record(Event { revision, change, object, before, line: OnceLock::new() });
         let mut cooled = table.cool(name, forgotten, &self.warmed);
         if self.warmed.load(Ordering::Relaxed) > WARMED_BYTES_MAX {
             self.cool_again(&mut cooled);
         }
         self.wake.send_replace(revision);
+        if !renewed {
+            self.work.send_replace(revision);
+        }
         cooled
     }
 
@@ -293,6 +301,7 @@ impl Store {
         let forgotten = table.record(event);
         let cooled = table.cool(name, forgotten, &self.warmed);
         self.wake.send_replace(self.revision);
+        self.work.send_replace(self.revision);
         cooled
     }
 
@@ -309,6 +318,11 @@ impl Store {
     /// A receiver that ticks when the table changes.
     pub fn subscribe(&mut self, table: &Arc<str>) -> watch::Receiver<u64> {
         self.tables.entry(table.clone()).or_default().wake.subscribe()
+    }
+
+    /// A receiver that ticks when anything changes that is more than the renewal of a Lease.
+    pub fn subscribe_work(&self) -> watch::Receiver<u64> {
+        self.work.subscribe()
     }
 
     /// A receiver that ticks when anything changes.
@@ -346,6 +360,12 @@ impl Store {
             table.wake.send_replace(revision);
         }
     }
+}
+
+/// Whether a Lease is still the same owners' and nobody deletes it.
+fn only_renewed(before: &Value, after: &Value) -> bool {
+    let owners = |lease: &Value| json::at(lease, &["metadata", "ownerReferences"]).cloned();
+    !json::deleting(after) && owners(before) == owners(after)
 }
 
 impl Table {

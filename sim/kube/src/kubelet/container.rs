@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub spec: Value,
     pub init: bool,
     pub sidecar: bool,
+    /// Added to a pod that runs, to look at it: never started again, and nothing waits for it.
+    pub ephemeral: bool,
     pub state: State,
     pub last: Option<Value>,
     pub restarts: u64,
@@ -47,6 +49,7 @@ impl Slot {
             spec: spec.clone(),
             init,
             sidecar,
+            ephemeral: false,
             state: State::Waiting { reason, message: String::new() },
             last: None,
             restarts: 0,
@@ -63,6 +66,25 @@ impl Slot {
             stop: None,
             stdout: None,
             tasks: Vec::new(),
+        }
+    }
+
+    /// One of `ephemeralContainers`.
+    pub(super) fn ephemeral(spec: &Value) -> Self {
+        Self { ephemeral: true, ..Self::new(spec, false) }
+    }
+
+    /// True of one that makes up what the pod is: neither an init container nor an ephemeral one.
+    pub(super) fn main(&self) -> bool {
+        !self.init && !self.ephemeral
+    }
+
+    /// The list of the pod's `spec` that it is of.
+    pub(super) fn list(&self) -> &'static str {
+        match (self.init, self.ephemeral) {
+            (true, _) => "initContainers",
+            (_, true) => "ephemeralContainers",
+            _ => "containers",
         }
     }
 

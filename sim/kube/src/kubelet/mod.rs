@@ -3,6 +3,8 @@
 mod container;
 mod evictions;
 mod exec;
+mod grpc_health;
+pub(crate) mod heartbeat;
 mod logs;
 mod pod;
 mod pod_env;
@@ -188,7 +190,7 @@ impl Shared {
 
 /// Watches pods and mounted objects; one worker a pod.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut wake = shared.server.engine().subscribe_all();
+    let mut wake = shared.server.engine().subscribe_work();
     let mut workers: BTreeMap<String, watch::Sender<Object>> = BTreeMap::new();
     let mut positions = BTreeMap::new();
     loop {

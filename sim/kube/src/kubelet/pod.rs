@@ -88,7 +88,8 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
     let ip = host.ip();
     let (notes, mut inbox) = mpsc::channel(NOTES_MAX);
     let init = json::list(&pod, &["spec", "initContainers"]).iter().map(|c| Slot::new(c, true));
-    let slots = init.chain(json::list(&pod, &["spec", "containers"]).iter().map(|c| Slot::new(c, false))).collect();
+    let mains = json::list(&pod, &["spec", "containers"]).iter().map(|c| Slot::new(c, false));
+    let slots = init.chain(mains).collect();
     let mut mounts = shared.mounts.subscribe();
     let start_time = now().rfc3339();
     let mut worker = Worker {
@@ -104,6 +105,7 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
         due: true,
         reported: None,
     };
+    worker.join();
     let mut kill_at: Option<tokio::time::Instant> = None;
     let mut outages = worker.shared.outages.watch();
     let deadline = json::int(&worker.pod, &["spec", "activeDeadlineSeconds"])
@@ -145,6 +147,7 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
                 worker.due = pod.get("status") != worker.reported.as_ref()
                     || json::deleting(&pod) != json::deleting(&worker.pod);
                 worker.pod = pod;
+                worker.join();
             }
             Some(note) = inbox.recv() => {
                 worker.due = true;
@@ -228,8 +231,16 @@ impl Worker {
     /// Records an Event about a container.
     fn say(&self, at: usize, kind: &str, reason: &str, message: &str) {
         let slot = &self.slots[at];
-        let list = if slot.init { "initContainers" } else { "containers" };
-        self.shared.record(&self.pod, &format!("spec.{list}{{{}}}", slot.name()), kind, reason, message);
+        self.shared.record(&self.pod, &format!("spec.{}{{{}}}", slot.list(), slot.name()), kind, reason, message);
+    }
+
+    /// Takes up the ephemeral containers that joined the pod.
+    fn join(&mut self) {
+        for spec in json::list(&self.pod, &["spec", "ephemeralContainers"]) {
+            if !self.slots.iter().any(|slot| slot.name() == json::text(spec, &["name"])) {
+                self.slots.push(Slot::ephemeral(spec));
+            }
+        }
     }
 
     /// Starts what is due, stops what must end.
@@ -252,6 +263,13 @@ impl Worker {
         }
         if self.failed.is_some() {
             return;
+        }
+        // These start whatever the init containers do: they may be there to find out.
+        for at in 0..self.slots.len() {
+            let slot = &self.slots[at];
+            if slot.ephemeral && slot.runs == 0 && !slot.pending {
+                self.schedule(at, None);
+            }
         }
         for at in 0..self.slots.len() {
             let slot = &self.slots[at];
@@ -444,7 +462,7 @@ impl Worker {
         self.probe(at, Kind::Liveness);
         let asked = self.probe(at, Kind::Readiness);
         let slot = &mut self.slots[at];
-        slot.ready = !asked && (!slot.init || slot.sidecar);
+        slot.ready = !asked && (slot.main() || slot.sidecar);
     }
 
     fn probe(&mut self, at: usize, kind: Kind) -> bool {
@@ -479,7 +497,7 @@ impl Worker {
                 if self.slots[slot].runs == run && self.slots[slot].running() =>
             {
                 if let Some(text) = &failure {
-                    self.say(slot, "Warning", "Unhealthy", &format!("{} probe failed: {text}", kind.title()));
+                    self.say(slot, "Warning", "Unhealthy", text);
                 }
                 match (kind, failure.is_none(), settled) {
                     (Kind::Startup, true, true) => self.begun(slot),
@@ -536,6 +554,8 @@ impl Worker {
             true
         } else if slot.init {
             exit.code != 0 && policy != "Never"
+        } else if slot.ephemeral {
+            false
         } else {
             policy == "Always" || (policy == "OnFailure" && exit.code != 0)
         };
@@ -583,7 +603,7 @@ impl Worker {
         let failed_init = self.slots.iter().any(|s| {
             s.init && !s.sidecar && policy == "Never" && matches!(&s.state, State::Terminated(t) if t["exitCode"] != 0)
         });
-        let mains: Vec<&Slot> = self.slots.iter().filter(|s| !s.init).collect();
+        let mains: Vec<&Slot> = self.slots.iter().filter(|s| s.main()).collect();
         let ended = mains.iter().all(|s| matches!(s.state, State::Terminated(_)) && !s.pending);
         if failed_init || (ended && mains.iter().any(|s| !s.completed())) {
             if failed_init || policy != "Always" || self.ending { "Failed" } else { "Running" }

@@ -86,7 +86,7 @@ pub(super) fn pod_status(
     let initialized = slots.iter().filter(|s| s.init).all(|s| if s.sidecar { s.started } else { s.completed() });
     let names =
         |list: Vec<&Slot>| list.iter().map(|s| json::text(&s.spec, &["name"]).to_owned()).collect::<Vec<_>>().join(" ");
-    let unready: Vec<&Slot> = slots.iter().filter(|s| (!s.init || s.sidecar) && !s.ready).collect();
+    let unready: Vec<&Slot> = slots.iter().filter(|s| (s.main() || s.sidecar) && !s.ready).collect();
     let incomplete: Vec<&Slot> =
         slots.iter().filter(|s| s.init && if s.sidecar { !s.started } else { !s.completed() }).collect();
     let (init_reason, init_text) = if initialized {
@@ -106,8 +106,12 @@ pub(super) fn pod_status(
     set_condition(&mut status, "Initialized", initialized, init_reason, &init_text, time, false);
     set_condition(&mut status, "Ready", ready, reason, &text, time, false);
     set_condition(&mut status, "ContainersReady", ready, reason, &text, time, false);
-    for (key, init) in [("initContainerStatuses", true), ("containerStatuses", false)] {
-        let list: Vec<Value> = slots.iter().filter(|s| s.init == init).map(container).collect();
+    for (key, of) in [
+        ("initContainerStatuses", "initContainers"),
+        ("containerStatuses", "containers"),
+        ("ephemeralContainerStatuses", "ephemeralContainers"),
+    ] {
+        let list: Vec<Value> = slots.iter().filter(|s| s.list() == of).map(container).collect();
         if !list.is_empty() {
             status[key] = list.into();
         }

@@ -12,6 +12,7 @@
 
 mod cluster;
 mod config;
+mod ephemeral;
 mod errors;
 mod jobs;
 mod metadata;
@@ -47,10 +48,15 @@ pub(crate) fn content(resource: &ResourceType, object: &Value) -> Vec<Cause> {
         "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
             workload::check(&resource.kind, object, &mut errors);
         }
-        "Pod" => pod::check(object.get("spec").unwrap_or(&Value::Null), "spec", pod::Owner::Nobody, &mut errors),
+        "Pod" => {
+            let spec = object.get("spec").unwrap_or(&Value::Null);
+            pod::check(spec, "spec", pod::Owner::Nobody, &mut errors);
+            ephemeral::check(spec, &mut errors);
+        }
         "Service" => service::check(object, &mut errors),
         "ConfigMap" => config_map(object, &mut errors),
         "Secret" => config::secret(object, &mut errors),
+        "PersistentVolume" => storage::volume(object, &mut errors),
         "PersistentVolumeClaim" => storage::claim(object, &mut errors),
         "Role" | "ClusterRole" => rbac::role(&resource.kind, object, &mut errors),
         "RoleBinding" | "ClusterRoleBinding" => rbac::binding(&resource.kind, object, &mut errors),
@@ -72,10 +78,23 @@ pub(crate) fn content(resource: &ResourceType, object: &Value) -> Vec<Cause> {
     errors.into_causes()
 }
 
-/// Fields that may not change once written.
-pub(crate) fn immutable(resource: &ResourceType, old: &Value, new: &Value) -> Vec<Cause> {
+/// What an object may not have from the start.
+pub(crate) fn new(resource: &ResourceType, object: &Value) -> Vec<Cause> {
+    let mut errors = Errors::default();
+    if resource.kind == "Pod" && !crate::json::list(object, &["spec", "ephemeralContainers"]).is_empty() {
+        errors.forbidden("spec.ephemeralContainers", "cannot be set on create");
+    }
+    errors.into_causes()
+}
+
+/// Fields that may not change once written, through the object itself or one of its subresources.
+pub(crate) fn immutable(resource: &ResourceType, subresource: &str, old: &Value, new: &Value) -> Vec<Cause> {
     let mut errors = Errors::default();
     metadata::update(old, new, &mut errors);
+    if subresource == "ephemeralcontainers" {
+        ephemeral::update(old, new, &mut errors);
+        return errors.into_causes();
+    }
     match resource.kind.as_str() {
         "Deployment" | "ReplicaSet" | "DaemonSet" => errors.fixed(old, new, &["spec", "selector"]),
         "StatefulSet" => workload::stateful_set_update(old, new, &mut errors),
@@ -88,6 +107,7 @@ pub(crate) fn immutable(resource: &ResourceType, old: &Value, new: &Value) -> Ve
             errors.fixed(old, new, &["type"]);
             config::frozen(old, new, &["data"], &mut errors);
         }
+        "PersistentVolume" => storage::volume_update(old, new, &mut errors),
         "PersistentVolumeClaim" => storage::claim_update(old, new, &mut errors),
         "Job" => jobs::job_update(old, new, &mut errors),
         "StorageClass" => cluster::storage_class_update(old, new, &mut errors),

@@ -58,6 +58,9 @@ pub(super) fn check(spec: &Value, path: &str, owner: Owner, errors: &mut Errors)
             }
         }
     }
+    if owner != Owner::Nobody && !json::list(spec, &["ephemeralContainers"]).is_empty() {
+        errors.forbidden(format!("{path}.ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
     let known: &[&str] = if owner == Owner::Nobody { &["Always", "Never", "OnFailure"] } else { &["Always"] };
     errors.one_of(spec, path, "restartPolicy", known);
     errors.one_of(spec, path, "dnsPolicy", DNS_POLICIES);
@@ -70,7 +73,7 @@ pub(super) fn check(spec: &Value, path: &str, owner: Owner, errors: &mut Errors)
 }
 
 /// Checks volumes and returns their names.
-fn volumes<'a>(spec: &'a Value, path: &str, errors: &mut Errors) -> BTreeSet<&'a str> {
+pub(super) fn volumes<'a>(spec: &'a Value, path: &str, errors: &mut Errors) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::new();
     for (i, volume) in json::list(spec, &["volumes"]).iter().enumerate() {
         let here = format!("{path}.volumes[{i}]");
@@ -115,7 +118,7 @@ fn volumes<'a>(spec: &'a Value, path: &str, errors: &mut Errors) -> BTreeSet<&'a
     found
 }
 
-fn container(c: &Value, path: &str, volumes: &BTreeSet<&str>, claimed: bool, errors: &mut Errors) {
+pub(super) fn container(c: &Value, path: &str, volumes: &BTreeSet<&str>, claimed: bool, errors: &mut Errors) {
     let image = json::text(c, &["image"]);
     if image.is_empty() {
         errors.required(format!("{path}.image"), "");

@@ -25,6 +25,66 @@ pub(super) fn claim_spec(spec: &Value, path: &str, errors: &mut Errors) {
     errors.one_of(spec, path, "volumeMode", &["Block", "Filesystem"]);
 }
 
+pub(super) fn volume(object: &Value, errors: &mut Errors) {
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    let modes = json::list(spec, &["accessModes"]);
+    if modes.is_empty() {
+        errors.required("spec.accessModes", "");
+    }
+    for mode in modes.iter().filter_map(Value::as_str).filter(|m| !MODES.contains(m)) {
+        errors.unsupported("spec.accessModes", mode, MODES);
+    }
+    if json::map(spec, &["capacity"]).is_none_or(serde_json::Map::is_empty) {
+        errors.required("spec.capacity", "");
+    } else if json::at(spec, &["capacity", "storage"]).is_none() {
+        let given: Vec<&String> = json::map(spec, &["capacity"]).into_iter().flatten().map(|(name, _)| name).collect();
+        let given = Value::Array(given.into_iter().map(|name| name.as_str().into()).collect());
+        errors.unsupported_value("spec.capacity", &given, &["storage"]);
+    }
+    match sources(spec).as_slice() {
+        [] => errors.required("spec", "must specify a volume type"),
+        [_] => {}
+        [_, more @ ..] => {
+            for source in more {
+                errors.forbidden(format!("spec.{source}"), "may not specify more than 1 volume type");
+            }
+        }
+    }
+    errors.one_of(spec, "spec", "persistentVolumeReclaimPolicy", &["Delete", "Recycle", "Retain"]);
+    errors.one_of(spec, "spec", "volumeMode", &["Block", "Filesystem"]);
+}
+
+pub(super) fn volume_update(old: &Value, new: &Value, errors: &mut Errors) {
+    let source = |object: &Value| -> Vec<(String, Value)> {
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        sources(spec).into_iter().map(|name| (name.to_owned(), spec[name].clone())).collect()
+    };
+    if source(old) != source(new) {
+        errors.forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation");
+    }
+    errors.fixed(old, new, &["spec", "volumeMode"]);
+}
+
+/// What a volume is: the fields of its spec that are none of a volume's own.
+fn sources(spec: &Value) -> Vec<&str> {
+    const OWN: &[&str] = &[
+        "accessModes",
+        "capacity",
+        "claimRef",
+        "mountOptions",
+        "nodeAffinity",
+        "persistentVolumeReclaimPolicy",
+        "storageClassName",
+        "volumeAttributesClassName",
+        "volumeMode",
+    ];
+    let fields = spec.as_object().into_iter().flatten();
+    fields
+        .filter(|(name, value)| !OWN.contains(&name.as_str()) && !value.is_null())
+        .map(|(name, _)| name.as_str())
+        .collect()
+}
+
 pub(super) fn claim_update(old: &Value, new: &Value, errors: &mut Errors) {
     let bound = json::text(old, &["status", "phase"]) == "Bound";
     let frozen = |object: &Value| {

@@ -1,8 +1,12 @@
-//! PersistentVolumeClaims and what pods need of them.
+//! PersistentVolumeClaims: bound to volumes that are there, or to ones that are made for them; what pods need of them.
 
 use serde_json::{Value, json};
 
-use super::{Step, Write};
+use super::{
+    Step, Write,
+    volumes::{self, PROVISIONED_BY},
+    with_status,
+};
 use crate::{
     engine::{Engine, Object},
     json,
@@ -32,7 +36,9 @@ pub(super) fn missing(engine: &Engine, pod: &Object, nodes: usize) -> Option<Str
                     json::text(claim, &["spec", "volumeName"])
                 )));
             }
-            Some(claim) if json::text(claim, &["spec", "volumeName"]).is_empty() => {
+            // Its volume is chosen with the node.
+            Some(claim) if delayed(engine, claim) => {}
+            Some(claim) if !bound(claim) => {
                 return Some(refused("pod has unbound immediate PersistentVolumeClaims"));
             }
             Some(_) => {}
@@ -41,16 +47,171 @@ pub(super) fn missing(engine: &Engine, pod: &Object, nodes: usize) -> Option<Str
     None
 }
 
-pub(super) fn bind(claim: &Object) -> Step {
-    if json::text(claim, &["status", "phase"]) == "Bound" || json::deleting(claim) {
-        return Step::default();
+/// Keeps a claim that pods use.
+pub(crate) const PROTECTION: &str = "kubernetes.io/pvc-protection";
+const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
+/// The provisioner of classes whose volumes somebody makes by hand.
+const BY_HAND: &str = "kubernetes.io/no-provisioner";
+
+fn bound(claim: &Value) -> bool {
+    json::text(claim, &["status", "phase"]) == "Bound" && !json::text(claim, &["spec", "volumeName"]).is_empty()
+}
+
+fn class_of<'a>(engine: &'a Engine, claim: &Value) -> Option<&'a Object> {
+    engine.peek("storageclasses.storage.k8s.io", "", json::text(claim, &["spec", "storageClassName"]))
+}
+
+/// True for a claim that waits for its pod's node.
+fn delayed(engine: &Engine, claim: &Value) -> bool {
+    !bound(claim)
+        && json::text(claim, &["spec", "volumeName"]).is_empty()
+        && class_of(engine, claim).is_some_and(|class| class["volumeBindingMode"] == "WaitForFirstConsumer")
+}
+
+/// The claims of a pod that wait for its node, told of it: the pod is bound once they are.
+pub(super) fn choose_node(engine: &Engine, pod: &Object, node: &str) -> Vec<Value> {
+    let claims = names(pod).filter_map(|name| engine.peek("persistentvolumeclaims", json::namespace(pod), name));
+    let waiting = claims.filter(|claim| delayed(engine, claim));
+    waiting
+        .map(|claim| {
+            let mut next = claim.to_content();
+            json::child_map(json::child_map_value(&mut next, "metadata"), "annotations")
+                .insert(SELECTED_NODE.into(), node.into());
+            next
+        })
+        .collect()
+}
+
+/// The claims that a pod's volumes name.
+pub(super) fn names(pod: &Value) -> impl Iterator<Item = &str> {
+    let volumes = json::list(pod, &["spec", "volumes"]).iter();
+    volumes.map(|volume| json::text(volume, &["persistentVolumeClaim", "claimName"])).filter(|name| !name.is_empty())
+}
+
+/// Whether a pod that has not ended uses a claim.
+fn used(engine: &Engine, claim: &Object) -> bool {
+    let pods = engine.scan("pods", Some(json::namespace(claim))).filter(|pod| !super::pods::finished(pod));
+    pods.into_iter().any(|pod| names(pod).any(|name| name == json::name(claim)))
+}
+
+/// One look at a claim.
+pub(super) fn claim(engine: &Engine, claim: &Object) -> Step {
+    let mut step = Step::of("persistentvolume-controller");
+    if json::deleting(claim) {
+        if !used(engine, claim) {
+            step.writes.extend(volumes::unprotected(claim, PROTECTION).map(Write::Update));
+        }
+        return step;
     }
-    let volume = format!("pvc-{}", json::uid(claim));
-    let mut spec = claim.to_content();
-    json::ensure_map(&mut spec["metadata"]).shift_remove("resourceVersion");
-    spec["spec"]["volumeName"] = volume.into();
-    let mut status = spec.clone();
-    let capacity: Value = json::at(claim, &["spec", "resources", "requests"]).cloned().unwrap_or_else(|| json!({}));
-    status["status"] = json!({"phase": "Bound", "accessModes": claim["spec"]["accessModes"], "capacity": capacity});
-    Step { writes: vec![Write::Update(spec), Write::Status(status)], ..Step::default() }
+    let name = json::text(claim, &["spec", "volumeName"]);
+    let volume = engine.peek("persistentvolumes", "", name);
+    let completed = json::text(claim, &["metadata", "annotations", BIND_COMPLETED]) == "yes";
+    match volume {
+        Some(volume) if volumes::free_for(volume, claim) => {
+            if !(completed && bound(claim) && volumes::bound_to(volume, claim)) {
+                bind(&mut step, claim, volume, false);
+            }
+        }
+        _ if completed => lose(&mut step, claim),
+        Some(_) => {
+            let why = format!("volume {name:?} already bound to a different claim.");
+            step.say(claim, "Warning", "FailedBinding", why);
+        }
+        None if !name.is_empty() => {} // it waits for the volume that it names
+        None => find(&mut step, engine, claim),
+    }
+    step
+}
+
+/// A volume that is there, or one made for it.
+fn find(step: &mut Step, engine: &Engine, claim: &Object) {
+    let node = json::text(claim, &["metadata", "annotations", SELECTED_NODE]);
+    let waits = delayed(engine, claim) && node.is_empty();
+    if let Some(volume) = volumes::smallest_for(engine, claim).filter(|_| !waits) {
+        bind(step, claim, volume, true);
+        return;
+    }
+    let class_name = json::text(claim, &["spec", "storageClassName"]);
+    if class_name.is_empty() {
+        let why = "no persistent volumes available for this claim and no storage class is set";
+        step.say(claim, "Normal", "FailedBinding", why);
+        return;
+    }
+    let Some(class) = class_of(engine, claim) else {
+        let why = format!("storageclass.storage.k8s.io {class_name:?} not found");
+        step.say(claim, "Warning", "ProvisioningFailed", why);
+        return;
+    };
+    let provisioner = json::text(class, &["provisioner"]);
+    if waits {
+        let why = "waiting for first consumer to be created before binding";
+        step.say(claim, "Normal", "WaitForFirstConsumer", why);
+    } else if provisioner != BY_HAND {
+        provision(step, claim, class, provisioner);
+    }
+}
+
+fn provision(step: &mut Step, claim: &Object, class: &Object, provisioner: &str) {
+    let volume = Object::new(volumes::provisioned(claim, class));
+    let name = json::name(&volume);
+    let whole = format!("{}/{}", json::namespace(claim), json::name(claim));
+    let waits = format!(
+        "Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the system \
+         administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered."
+    );
+    step.say(claim, "Normal", "ExternalProvisioning", waits);
+    step.say(
+        claim,
+        "Normal",
+        "Provisioning",
+        format!("External provisioner is provisioning volume for claim {whole:?}"),
+    );
+    step.writes.push(Write::Create(volume.to_content()));
+    step.say(claim, "Normal", "ProvisioningSucceeded", format!("Successfully provisioned volume {name}"));
+    bind(step, claim, &volume, true);
+}
+
+/// Ties both to each other; `chosen`: it was not the claim that named the volume.
+fn bind(step: &mut Step, claim: &Object, volume: &Object, chosen: bool) {
+    let mut held = volume.to_content();
+    json::child_map(&mut held, "metadata").shift_remove("resourceVersion");
+    if !volumes::bound_to(volume, claim) {
+        held["spec"]["claimRef"] = volumes::reference(claim);
+        note(&mut held, BOUND_BY_CONTROLLER);
+        step.writes.push(Write::Update(held.clone()));
+    }
+    step.writes.push(Write::Status(with_status(&held, json!({"phase": "Bound"}))));
+    let mut holder = claim.to_content();
+    json::child_map(&mut holder, "metadata").shift_remove("resourceVersion");
+    holder["spec"]["volumeName"] = volume["metadata"]["name"].clone();
+    note(&mut holder, BIND_COMPLETED);
+    if chosen {
+        note(&mut holder, BOUND_BY_CONTROLLER);
+    }
+    if let Some(provisioner) = json::at(volume, &["metadata", "annotations", PROVISIONED_BY]) {
+        for key in [PROVISIONER, "volume.beta.kubernetes.io/storage-provisioner"] {
+            json::child_map(json::child_map_value(&mut holder, "metadata"), "annotations")
+                .insert(key.into(), provisioner.clone());
+        }
+    }
+    step.writes.push(Write::Update(holder.clone()));
+    let status =
+        json!({"phase": "Bound", "accessModes": volume["spec"]["accessModes"], "capacity": volume["spec"]["capacity"]});
+    step.writes.push(Write::Status(with_status(&holder, status)));
+}
+
+/// The volume of a bound claim is gone, or another's.
+fn lose(step: &mut Step, claim: &Object) {
+    if json::text(claim, &["status", "phase"]) != "Lost" {
+        step.writes.push(Write::Status(with_status(claim, json!({"phase": "Lost"}))));
+        let why = "Bound claim has lost its PersistentVolume. Data on the volume is lost!";
+        step.say(claim, "Warning", "ClaimLost", why);
+    }
+}
+
+fn note(object: &mut Value, key: &str) {
+    json::child_map(json::child_map_value(object, "metadata"), "annotations").insert(key.into(), "yes".into());
 }

@@ -19,6 +19,7 @@ mod scheduler;
 mod service;
 mod signing;
 mod stateful_set;
+mod volumes;
 
 use std::time::Duration;
 
@@ -30,12 +31,13 @@ use crate::{
     selectors::LabelSelector,
 };
 
+pub(crate) use claims::PROTECTION as CLAIM_PROTECTION;
 pub use collect::collect;
 pub use daemon_set::daemon_set;
 pub use deployment::deployment;
 pub(crate) use job::identity as job_identity;
 pub use job::job;
-pub(crate) use nodes::healthy_conditions;
+pub(crate) use nodes::{RENEWAL, healthy_conditions, renewal_phase};
 pub(crate) use pods::set_condition;
 pub use pods::{pod_ready, template_hash};
 pub(crate) use quantity::milli;
@@ -44,6 +46,7 @@ pub(crate) use run::run;
 pub(crate) use service::port_number;
 pub use service::{Published, endpoints, published};
 pub use stateful_set::stateful_set;
+pub(crate) use volumes::PROTECTION as VOLUME_PROTECTION;
 
 /// One write a step asks for.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Node lifecycle: a node whose kubelet is silent becomes not ready, is tainted, and its pods are evicted.
 //!
-//! A kubelet that works is taken to renew its lease every ten seconds without a write for each: only when it falls silent
-//! does the time of its last renewal matter.
+//! A kubelet renews its Lease every ten seconds (`kubelet/heartbeat`), in a rhythm that follows from its node's name: from the
+//! moment in which it falls silent follows the time of its last renewal.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
 /// How long a node may be silent before it counts as not ready (`--node-monitor-grace-period` since 1.32).
 pub(super) const GRACE: Duration = Duration::from_secs(50);
 /// How often a kubelet renews its lease.
-const RENEWAL_SECS: i64 = 10;
+pub(crate) const RENEWAL: Duration = Duration::from_secs(10);
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const CONDITIONS: [(&str, &str, &str); 4] = [
     ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -45,6 +45,24 @@ fn ready(node: &Value) -> &str {
     ready.map_or("", |c| json::text(c, &["status"]))
 }
 
+/// At which second of its period the kubelet of a node renews.
+pub(crate) fn renewal_phase(node: &str) -> i64 {
+    (json::fnv(node) % RENEWAL.as_secs()) as i64
+}
+
+/// Whether nothing differs between two states of a node but when it was heard of.
+pub(super) fn only_heard_of(before: &Object, after: &Object) -> bool {
+    let told = |node: &Object| {
+        let mut node = node.to_content();
+        json::child_map(&mut node, "metadata").shift_remove("resourceVersion");
+        for condition in node["status"]["conditions"].as_array_mut().into_iter().flatten() {
+            json::ensure_map(condition).shift_remove("lastHeartbeatTime");
+        }
+        node
+    };
+    told(before) == told(after)
+}
+
 /// One look at a node; `silent_since` is when its kubelet died, if it is dead.
 pub(super) fn lifecycle(node: &Object, silent_since: Option<Timestamp>, now: Timestamp) -> Step {
     let mut step = Step::of("node-controller");
@@ -69,8 +87,7 @@ pub(super) fn lifecycle(node: &Object, silent_since: Option<Timestamp>, now: Tim
         return step;
     };
     // The last renewal was at a multiple of ten seconds of the kubelet's own rhythm.
-    let phase = (json::fnv(name) % 10) as i64;
-    let renewed = since.as_secs() - (since.as_secs() - phase).rem_euclid(RENEWAL_SECS);
+    let renewed = since.as_secs() - (since.as_secs() - renewal_phase(name)).rem_euclid(RENEWAL.as_secs() as i64);
     let left = renewed + GRACE.as_secs() as i64 - now.as_secs();
     if left > 0 {
         step.look_again(left);

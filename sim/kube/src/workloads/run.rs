@@ -18,9 +18,9 @@ use super::{
     cron::cron_job,
     daemon_set, deployment, job,
     members::Members,
-    nodes, published, replica_set,
+    nodes, pods, published, replica_set,
     scheduler::{self, Nodes},
-    service, signing, stateful_set, with_status,
+    service, signing, stateful_set, volumes, with_status,
 };
 use crate::{
     engine::{Change, Engine, Event, Key, Object, Target, WriteOptions},
@@ -48,6 +48,7 @@ enum Work {
     Namespace(Key),
     Node(Key),
     Claim(Key),
+    Volume(Key),
     Pod(Key),
     Deployment(Key),
     StatefulSet(Key),
@@ -67,6 +68,8 @@ const TABLES: &[&str] = &[
     "namespaces",
     "nodes",
     "persistentvolumeclaims",
+    "persistentvolumes",
+    "storageclasses.storage.k8s.io",
     "pods",
     "deployments.apps",
     "statefulsets.apps",
@@ -108,7 +111,7 @@ pub(crate) async fn run(
     kubelet_events: bool,
     authority_pem: String,
 ) {
-    let mut wake = server.engine().subscribe_all();
+    let mut wake = server.engine().subscribe_work();
     let mut outage = outages.watch();
     let mut state = Loop {
         authority_pem,
@@ -189,6 +192,10 @@ impl Loop {
 
     fn notice(&mut self, engine: &Engine, table: &str, event: &Event) {
         let gone = event.change == Change::Deleted;
+        let before = event.before.as_ref().filter(|_| table == "nodes" && !gone);
+        if before.is_some_and(|before| nodes::only_heard_of(before, &event.object)) {
+            return;
+        }
         self.notice_object(engine, table, &event.object, gone);
         if let Some(before) = &event.before
             && json::at(before, &["metadata", "ownerReferences"])
@@ -215,9 +222,22 @@ impl Loop {
                 self.work.insert(Work::Node(key));
             }
             "persistentvolumeclaims" => {
+                let volume = json::text(object, &["spec", "volumeName"]);
+                if !volume.is_empty() {
+                    self.work.insert(Work::Volume(Key::new("", volume)));
+                }
                 self.work.insert(Work::Claim(key));
                 self.retry_unschedulable();
             }
+            "persistentvolumes" => {
+                self.claims_that_wait(engine);
+                if let Some(claim) = json::at(object, &["spec", "claimRef"]).filter(|claim| claim.is_object()) {
+                    let claim = Key::new(json::text(claim, &["namespace"]), json::text(claim, &["name"]));
+                    self.work.insert(Work::Claim(claim));
+                }
+                self.work.insert(Work::Volume(key));
+            }
+            "storageclasses.storage.k8s.io" => self.claims_that_wait(engine),
             "deployments.apps" => {
                 self.scaled(engine, &key);
                 self.work.insert(Work::Deployment(key));
@@ -265,6 +285,13 @@ impl Loop {
         }
     }
 
+    /// Puts the claims on the list that have no volume.
+    fn claims_that_wait(&mut self, engine: &Engine) {
+        let waiting = engine.scan("persistentvolumeclaims", None);
+        let waiting = waiting.filter(|claim| json::text(claim, &["status", "phase"]) == "Pending");
+        self.work.extend(waiting.map(|claim| Work::Claim(Key::of(claim))));
+    }
+
     fn notice_pod(&mut self, engine: &Engine, pod: &Object, gone: bool) {
         if self.owner(pod).is_none() && !gone {
             self.adopters(engine, pod);
@@ -275,6 +302,10 @@ impl Loop {
             self.work.insert(Work::Budget(Key::of(budget)));
         }
         let key = Key::of(pod);
+        if gone || pods::finished(pod) {
+            // A claim may have waited for its last pod.
+            self.work.extend(claims::names(pod).map(|name| Work::Claim(Key::new(&key.namespace, name))));
+        }
         let freed = if gone { self.nodes.remove_pod(json::uid(pod)) } else { self.nodes.put_pod(pod) };
         if freed {
             self.retry_unschedulable();
@@ -342,66 +373,77 @@ impl Loop {
     fn look(&mut self, engine: &mut Engine, work: Work, now: Timestamp) {
         let get = |engine: &Engine, table: &str, key: &Key| engine.peek(table, &key.namespace, &key.name).cloned();
         let refused = self.refused.get(&work).map(|(_, message)| message.clone());
-        let step = match &work {
-            Work::Namespace(key) => match get(engine, "namespaces", key) {
-                Some(namespace) if !json::deleting(&namespace) => {
-                    let made = crate::access::service_accounts::namespace_contents(&key.name, &self.authority_pem);
-                    Step { writes: made.into_iter().map(Write::Create).collect(), ..Step::default() }
+        let step =
+            match &work {
+                Work::Namespace(key) => match get(engine, "namespaces", key) {
+                    Some(namespace) if !json::deleting(&namespace) => {
+                        let made = crate::access::service_accounts::namespace_contents(&key.name, &self.authority_pem);
+                        Step { writes: made.into_iter().map(Write::Create).collect(), ..Step::default() }
+                    }
+                    _ => Step::default(),
+                },
+                Work::Claim(key) => {
+                    get(engine, "persistentvolumeclaims", key).map_or_else(Step::default, |o| claims::claim(engine, &o))
                 }
-                _ => Step::default(),
-            },
-            Work::Claim(key) => {
-                get(engine, "persistentvolumeclaims", key).map_or_else(Step::default, |claim| claims::bind(&claim))
-            }
-            Work::Pod(key) => {
-                if let Some(pod) = get(engine, "pods", key) {
-                    self.schedule(engine, &pod, now);
+                Work::Volume(key) => get(engine, "persistentvolumes", key)
+                    .map_or_else(Step::default, |o| volumes::volume(engine, &o, now)),
+                Work::Pod(key) => {
+                    if let Some(pod) = get(engine, "pods", key) {
+                        self.schedule(engine, &pod, now);
+                    }
+                    Step::default()
                 }
-                Step::default()
-            }
-            Work::Deployment(key) => {
-                get(engine, "deployments.apps", key).map_or_else(Step::default, |o| deployment(engine, &o, now))
-            }
-            Work::StatefulSet(key) => {
-                get(engine, "statefulsets.apps", key).map_or_else(Step::default, |o| stateful_set(engine, &o, now))
-            }
-            Work::ReplicaSet(key) => get(engine, "replicasets.apps", key)
-                .map_or_else(Step::default, |o| replica_set(engine, &o, refused.as_deref(), now)),
-            Work::DaemonSet(key) => {
-                get(engine, "daemonsets.apps", key).map_or_else(Step::default, |o| daemon_set(engine, &o, now))
-            }
-            Work::CronJob(key) => {
-                get(engine, "cronjobs.batch", key).map_or_else(Step::default, |o| cron_job(engine, &o, now))
-            }
-            Work::Job(key) => get(engine, "jobs.batch", key).map_or_else(Step::default, |o| job(engine, &o, now)),
-            Work::Budget(key) => {
-                get(engine, "poddisruptionbudgets.policy", key).map_or_else(Step::default, |o| budget(engine, &o, now))
-            }
-            Work::Node(key) => self.node(engine, &key.name, now),
-            Work::Service(key) => {
-                let service = get(engine, "services", key);
-                let pods = service.as_ref().map(|s| self.members.pods(engine, s)).unwrap_or_default();
-                self.publish(&pods, key, service.as_ref());
-                service.map_or_else(Step::default, |o| service::endpoints(engine, &o, &pods))
-            }
-            Work::Autoscaler(key) => get(engine, "horizontalpodautoscalers.autoscaling", key)
-                .map_or_else(Step::default, |o| autoscaler(engine, &o, now)),
-            Work::Signing(key) => self.sign(engine, key, now),
-            Work::Quota(key) => get(engine, "resourcequotas", key).map_or_else(Step::default, |quota| {
-                let status = crate::limits::quota::status(engine, &quota);
-                let differs = quota.get("status") != Some(&status);
-                let writes = differs.then(|| Write::Status(with_status(&quota, status)));
-                Step { writes: writes.into_iter().collect(), ..Step::default() }
-            }),
-            Work::Event(key) => {
-                let over = get(engine, "events", key).filter(|e| last_seen(e, now) + EVENT_TTL <= now);
-                Step { writes: over.into_iter().map(Write::Delete).collect(), ..Step::default() }
-            }
-        };
+                Work::Deployment(key) => {
+                    get(engine, "deployments.apps", key).map_or_else(Step::default, |o| deployment(engine, &o, now))
+                }
+                Work::StatefulSet(key) => {
+                    get(engine, "statefulsets.apps", key).map_or_else(Step::default, |o| stateful_set(engine, &o, now))
+                }
+                Work::ReplicaSet(key) => get(engine, "replicasets.apps", key)
+                    .map_or_else(Step::default, |o| replica_set(engine, &o, refused.as_deref(), now)),
+                Work::DaemonSet(key) => {
+                    get(engine, "daemonsets.apps", key).map_or_else(Step::default, |o| daemon_set(engine, &o, now))
+                }
+                Work::CronJob(key) => {
+                    get(engine, "cronjobs.batch", key).map_or_else(Step::default, |o| cron_job(engine, &o, now))
+                }
+                Work::Job(key) => get(engine, "jobs.batch", key).map_or_else(Step::default, |o| job(engine, &o, now)),
+                Work::Budget(key) => get(engine, "poddisruptionbudgets.policy", key)
+                    .map_or_else(Step::default, |o| budget(engine, &o, now)),
+                Work::Node(key) => self.node(engine, &key.name, now),
+                Work::Service(key) => {
+                    let service = get(engine, "services", key);
+                    let pods = service.as_ref().map(|s| self.members.pods(engine, s)).unwrap_or_default();
+                    self.publish(&pods, key, service.as_ref());
+                    service.map_or_else(Step::default, |o| service::endpoints(engine, &o, &pods))
+                }
+                Work::Autoscaler(key) => get(engine, "horizontalpodautoscalers.autoscaling", key)
+                    .map_or_else(Step::default, |o| autoscaler(engine, &o, now)),
+                Work::Signing(key) => self.sign(engine, key, now),
+                Work::Quota(key) => get(engine, "resourcequotas", key).map_or_else(Step::default, |quota| {
+                    let status = crate::limits::quota::status(engine, &quota);
+                    let differs = quota.get("status") != Some(&status);
+                    let writes = differs.then(|| Write::Status(with_status(&quota, status)));
+                    Step { writes: writes.into_iter().collect(), ..Step::default() }
+                }),
+                Work::Event(key) => {
+                    let over = get(engine, "events", key).filter(|e| last_seen(e, now) + EVENT_TTL <= now);
+                    Step { writes: over.into_iter().map(Write::Delete).collect(), ..Step::default() }
+                }
+            };
         if let Some(again) = step.again {
             self.later.insert((now + again, work.clone()));
         }
-        match perform(engine, &mut self.recorder, step, now) {
+        let recorder = &mut self.recorder;
+        let refused = match &work {
+            // The uids of volumes come from chance of their own: all else is as it would be without them.
+            Work::Claim(key) => {
+                let purpose = format!("kube/volumes/{}/{}/{}", key.namespace, key.name, engine.revision());
+                engine.aside(&purpose, |engine| perform(engine, recorder, step, now))
+            }
+            _ => perform(engine, recorder, step, now),
+        };
+        match refused {
             None => drop(self.refused.remove(&work)),
             Some(status) => {
                 let entry = self.refused.entry(work.clone()).or_insert_with(|| (0, String::new()));
@@ -490,6 +532,17 @@ impl Loop {
                 return;
             }
         };
+        let waiting = claims::choose_node(engine, pod, &node);
+        if !waiting.is_empty() {
+            // The claims' events bring it back.
+            self.unschedulable.insert(Key::of(pod));
+            for claim in waiting {
+                let _ = engine
+                    .target_of(&claim)
+                    .and_then(|target| engine.update(&target, claim, &WriteOptions::by("kube-scheduler"), now));
+            }
+            return;
+        }
         if let Ok(bound) = engine.bind(&target, &node, now) {
             // Known at once: the next pod of this pass must see it.
             self.nodes.put_pod(&bound);

@@ -85,10 +85,17 @@ impl Engine {
         if resource.namespaced {
             metadata.insert("namespace".into(), plan.target.namespace.clone().into());
         }
-        if resource.kind == "CustomResourceDefinition" {
+        let held = match resource.kind.as_str() {
+            "CustomResourceDefinition" => Some(CUSTOM_CLEANUP),
+            // The admission plugin StorageObjectInUseProtection.
+            "PersistentVolume" if resource.built_in => Some(crate::workloads::VOLUME_PROTECTION),
+            "PersistentVolumeClaim" if resource.built_in => Some(crate::workloads::CLAIM_PROTECTION),
+            _ => None,
+        };
+        if let Some(held) = held {
             let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
-            if let Some(list) = finalizers.as_array_mut().filter(|l| !l.contains(&CUSTOM_CLEANUP.into())) {
-                list.push(CUSTOM_CLEANUP.into());
+            if let Some(list) = finalizers.as_array_mut().filter(|l| !l.contains(&held.into())) {
+                list.push(held.into());
             }
         }
         if resource.built_in
@@ -99,7 +106,7 @@ impl Engine {
         if resource.built_in && resource.kind == "Job" {
             crate::workloads::job_identity(object);
         }
-        Self::validate(resource, object, None, &plan.target.name)?;
+        Self::validate(&plan.target, object, None)?;
         Manager::settle(&mut plan.managers);
         Ok(())
     }
@@ -161,7 +168,7 @@ impl Engine {
         }
         // What is checked of these kinds was checked when it was written.
         if !target.only_status() || !CHECKED_BUT_STATUS.contains(&resource.kind.as_str()) {
-            Self::validate(resource, object, Some(&**live), &target.name)?;
+            Self::validate(target, object, Some(&**live))?;
         }
         Manager::settle(&mut plan.managers);
         if resource.generation && rules::spec_differs(resource, live, object) {
@@ -246,6 +253,14 @@ impl Engine {
         object["spec"]["nodeName"] = node.into();
         crate::workloads::set_condition(&mut object["status"], "PodScheduled", true, "", "", &now.rfc3339(), false);
         Ok(self.store_changed(&target.resource, &live, object))
+    }
+
+    /// Renews the Lease of a node, without a look at what cannot have changed.
+    pub(crate) fn renew(&mut self, lease: &Object, time: &str) {
+        let Ok(resource) = self.resource_of(lease) else { return };
+        let mut object = lease.to_content();
+        object["spec"]["renewTime"] = time.into();
+        self.store_changed(&resource, lease, object);
     }
 
     /// The same for an object whose fields keep their owners.

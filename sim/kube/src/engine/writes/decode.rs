@@ -166,31 +166,23 @@ impl Engine {
         Ok(warnings)
     }
 
-    pub(super) fn validate(
-        resource: &ResourceType,
-        object: &Value,
-        old: Option<&Value>,
-        name: &str,
-    ) -> Result<(), Status> {
-        if resource.built_in && resource.kind == "CronJob" {
-            let zone = json::text(object, &["spec", "timeZone"]);
-            if !matches!(zone, "" | "UTC" | "Etc/UTC" | "Etc/GMT" | "GMT") && !zone.eq_ignore_ascii_case("local") {
-                // Its jobs would start at other times than its owner wants.
-                return Err(Status::not_implemented("CronJobs in a time zone other than UTC"));
-            }
-        }
+    pub(super) fn validate(target: &Target, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+        let resource = &*target.resource;
         let mut causes = validation::metadata(resource, object);
         if let Some(schema) = &resource.compiled {
             causes.extend(schema.validate(object, old));
         } else if resource.built_in {
             causes.extend(validation::content(resource, object));
             // The real server tells at once what is wrong in itself and what may not change.
-            causes.extend(old.into_iter().flat_map(|old| validation::immutable(resource, old, object)));
+            causes.extend(match old {
+                Some(old) => validation::immutable(resource, &target.subresource, old, object),
+                None => validation::new(resource, object),
+            });
             if resource.kind == "CustomResourceDefinition" {
                 causes.extend(crate::definitions::validate(object));
             }
         }
-        if causes.is_empty() { Ok(()) } else { Err(Status::invalid(resource.about(), name, &causes)) }
+        if causes.is_empty() { Ok(()) } else { Err(Status::invalid(resource.about(), &target.name, &causes)) }
     }
 }
 

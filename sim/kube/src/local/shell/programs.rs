@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use ::http::StatusCode;
+use sim_net::http;
+
 use super::{Shell, Streams};
 
 const KNOWN: &[&str] = &[
-    ":", "[", "cat", "date", "echo", "env", "exit", "export", "false", "hostname", "id", "ls", "printenv", "printf",
-    "pwd", "seq", "sh", "sleep", "test", "tr", "true", "uname", "wc", "whoami",
+    ":", "[", "cat", "date", "echo", "env", "exit", "export", "false", "hostname", "httpd", "id", "ls", "printenv",
+    "printf", "pwd", "seq", "sh", "sleep", "test", "tr", "true", "uname", "wc", "whoami",
 ];
 /// Longest `sleep`, in seconds.
 const SLEEP_SECONDS_MAX: f64 = 1e9;
@@ -105,6 +108,7 @@ pub(super) async fn run(name: &str, arguments: &[String], shell: &mut Shell, io:
             };
             tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
         }
+        "httpd" => return Some(serve(arguments, shell, io).await),
         "seq" => {
             let numbers: Vec<i64> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
             let (from, to) = match numbers.as_slice() {
@@ -150,6 +154,42 @@ pub(super) async fn run(name: &str, arguments: &[String], shell: &mut Shell, io:
         _ => return None,
     }
     Some(0)
+}
+
+/// Serves files over HTTP until it is ended: `httpd -f [-p PORT] [-h FOLDER]`.
+async fn serve(arguments: &[String], shell: &Shell, io: &mut Streams) -> i32 {
+    let mut words = arguments.iter().map(String::as_str);
+    let (mut stays, mut port, mut folder) = (false, Some(80), String::new());
+    while let Some(word) = words.next() {
+        match (word, word.split_at_checked(2)) {
+            ("-f", _) => stays = true,
+            ("-p", _) => port = words.next().and_then(|number| number.parse().ok()),
+            ("-h", _) => words.next().unwrap_or("").trim_end_matches('/').clone_into(&mut folder),
+            (_, Some(("-p", number))) => port = number.parse().ok(),
+            _ => port = None,
+        }
+    }
+    let (true, Some(port)) = (stays, port) else {
+        io.error("Usage: httpd -f [-p PORT] [-h FOLDER]\n").await;
+        return 1;
+    };
+    let container = shell.container.clone();
+    let Ok(listener) = container.host.listen(port) else {
+        io.error("httpd: bind: Address already in use\n").await;
+        return 1;
+    };
+    let files = container.files.clone();
+    http::serve(listener, http::Limits::default(), move |request| {
+        let path = format!("{folder}{}", request.uri().path());
+        let path = if path.ends_with('/') { format!("{path}index.html") } else { path };
+        let answer = match files.read(&path) {
+            Some(content) => http::response(StatusCode::OK, "text/html", content),
+            None => http::response(StatusCode::NOT_FOUND, "text/html", "<H1>404 Not Found</H1>\n"),
+        };
+        async move { answer }
+    })
+    .await;
+    0
 }
 
 fn lines(all: impl Iterator<Item = String>) -> String {
