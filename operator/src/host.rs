@@ -182,6 +182,56 @@ impl Files for NoFiles {
     }
 }
 
+/// Tells what the operator's process uses. Asked at every scrape.
+pub trait Process: Send + Sync + 'static {
+    /// The present figures.
+    fn usage(&self) -> ProcessUsage;
+}
+
+/// What a process uses; figures that the surroundings do not know are absent.
+#[derive(Copy, Clone, Debug, Default, PartialEq)]
+pub struct ProcessUsage {
+    /// Processor time since the start, user's and system's, in seconds.
+    pub cpu_seconds: Option<f64>,
+    /// Resident memory in bytes.
+    pub resident_memory_bytes: Option<u64>,
+    /// Virtual memory in bytes.
+    pub virtual_memory_bytes: Option<u64>,
+    /// How much virtual memory it may have, in bytes; [`u64::MAX`] where there is no limit.
+    pub virtual_memory_max_bytes: Option<u64>,
+    /// Open file descriptors.
+    pub open_fds: Option<u64>,
+    /// How many it may open; [`u64::MAX`] where there is no limit.
+    pub max_fds: Option<u64>,
+}
+
+impl ProcessUsage {
+    /// Reads the texts of `/proc/self/stat`, `/proc/self/limits`, and the number of entries of `/proc/self/fd`. What cannot be
+    /// understood is absent.
+    pub fn from_proc(stat: &str, limits: &str, open_fds: Option<u64>) -> Self {
+        /// Clock ticks a second: what Linux shows to programs on every architecture.
+        const TICKS_PER_SECOND: f64 = 100.0;
+        /// Bytes a page, on x86-64 and on arm64 as it is commonly built.
+        const PAGE_BYTES: u64 = 4096;
+        // The second field is the program's name in parentheses, which may hold anything. The third one follows it.
+        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<u64>().ok());
+        let limit = |name: &str| {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+            let soft = line.split_whitespace().next()?;
+            if soft == "unlimited" { Some(u64::MAX) } else { soft.parse().ok() }
+        };
+        Self {
+            cpu_seconds: field(14).zip(field(15)).map(|(user, system)| (user + system) as f64 / TICKS_PER_SECOND),
+            virtual_memory_bytes: field(23),
+            resident_memory_bytes: field(24).map(|pages| pages * PAGE_BYTES),
+            virtual_memory_max_bytes: limit("Max address space"),
+            open_fds,
+            max_fds: limit("Max open files"),
+        }
+    }
+}
+
 /// Takes one finished log line (without its line end).
 pub type LogWriter = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -254,7 +304,7 @@ pub(crate) fn system_time() -> SystemTime {
 ///     files: Arc::new(NoFiles),
 ///     shutdown,
 ///     log_writer: Arc::new(|line: &str| println!("{line}")),
-///     resident_memory_bytes: None,
+///     process: None,
 /// };
 /// # let _ = host;
 /// # Ok::<(), http::uri::InvalidUri>(())
@@ -277,8 +327,8 @@ pub struct Host {
     pub shutdown: Shutdown,
     /// Where log lines go.
     pub log_writer: LogWriter,
-    /// Resident memory of the process in bytes, if the surroundings can tell. Read at every scrape.
-    pub resident_memory_bytes: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
+    /// What the process uses, if the surroundings can tell.
+    pub process: Option<Arc<dyn Process>>,
 }
 
 impl fmt::Debug for Host {
@@ -287,5 +337,29 @@ impl fmt::Debug for Host {
             .field("cluster_url", &self.kube_config.cluster_url)
             .field("args", &self.args)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_linux_tells_of_a_process_is_read_and_nonsense_is_absent() {
+        let stat = "4711 (a (strange) name) S 1 4711 4711 0 -1 4194560 1 2 3 4 150 25 0 0 20 0 9 0 100 10485760 2048 18446744073709551615 1";
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max open files            1024                 524288               files     \n\
+                      Max address space         unlimited            unlimited            bytes     \n";
+        let usage = ProcessUsage::from_proc(stat, limits, Some(17));
+        let expected = ProcessUsage {
+            cpu_seconds: Some(1.75),
+            resident_memory_bytes: Some(2048 * 4096),
+            virtual_memory_bytes: Some(10_485_760),
+            virtual_memory_max_bytes: Some(u64::MAX),
+            open_fds: Some(17),
+            max_fds: Some(1024),
+        };
+        assert_eq!(usage, expected);
+        assert_eq!(ProcessUsage::from_proc("", "Max open files", None), ProcessUsage::default());
     }
 }

@@ -32,6 +32,9 @@ pub const ZONE: &str = "multigres.com/zone";
 /// The region of a cell.
 pub const REGION: &str = "multigres.com/region";
 
+/// Annotation of a cluster: what the defaulting webhook put in where the user wrote nothing, one sentence each.
+pub const IMPLICIT_DEFAULTS: &str = "multigres.com/implicit-defaults";
+
 /// Value of [`NAME`] and [`PART_OF`].
 pub const APP: &str = "multigres";
 /// Value of [`MANAGED_BY`], and the operator's field manager.

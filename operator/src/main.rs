@@ -13,7 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use multigres_operator::{
     cluster_config::{ClusterConfigError, in_cluster},
     config::{BUILD_DATE, COMMIT, Config, Invocation, USAGE, VERSION},
-    host::{BoxedIo, BoxedListener, Connector, Files, Host, Listener, Shutdown, ShutdownHandle},
+    host::{BoxedIo, BoxedListener, Connector, Files, Host, Listener, Process, ProcessUsage, Shutdown, ShutdownHandle},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
             files: Arc::new(PodFiles),
             shutdown,
             log_writer: Arc::new(write_line),
-            resident_memory_bytes: Some(Arc::new(resident_memory_bytes)),
+            process: Some(Arc::new(ThisProcess)),
         };
         match multigres_operator::run(host, config).await {
             Ok(()) => ExitCode::SUCCESS,
@@ -168,14 +168,13 @@ impl Files for PodFiles {
     }
 }
 
-/// The resident set of this process; 0 where the system does not tell.
-fn resident_memory_bytes() -> u64 {
-    const KIBIBYTE: u64 = 1024;
-    std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?.to_owned();
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        })
-        .map_or(0, |kibibytes| kibibytes * KIBIBYTE)
+struct ThisProcess;
+
+impl Process for ThisProcess {
+    fn usage(&self) -> ProcessUsage {
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        // One of them is the listing's own.
+        let open = std::fs::read_dir("/proc/self/fd").ok().map(|entries| (entries.count() as u64).saturating_sub(1));
+        ProcessUsage::from_proc(&text("/proc/self/stat"), &text("/proc/self/limits"), open)
+    }
 }

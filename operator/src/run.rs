@@ -15,6 +15,7 @@ use crate::{
         health::Health,
         kube_client::{self, ClientError},
         levels::follow,
+        metrics_export::MetricsExporter,
         server::serve_health,
     },
     runtime::{
@@ -151,6 +152,12 @@ async fn serve(
             telemetry.scope(async { tokio::join!(serving, renewal) }).await;
         });
     }
+    let exporter = config.telemetry.metrics.clone().map(|metrics| {
+        let exporter = MetricsExporter::new(metrics, host, client.clone(), telemetry.metrics().clone());
+        let (telemetry, running) = (telemetry.clone(), exporter.clone().run());
+        servers.spawn(async move { telemetry.scope(running).await });
+        exporter
+    });
     if let Some(webhooks) = &config.webhooks {
         let listener = listen(host, webhooks.port, "webhooks").await?;
         let certificate = Certificate::missing();
@@ -192,6 +199,12 @@ async fn serve(
     finished.give();
     // What serves records events, too.
     drop(servers);
+    let last_metrics = async {
+        if let Some(exporter) = exporter {
+            // It says itself what it cannot send.
+            let _ = timeout(END_WAIT_MAX, exporter.send(END_WAIT_MAX)).await;
+        }
+    };
     let sent = timeout(END_WAIT_MAX, async {
         if config.election.is_some() {
             // It says itself what it cannot do in time.
@@ -200,7 +213,8 @@ async fn serve(
         // The election was the last that records events.
         (&mut sending).await
     });
-    if sent.await.is_err() {
+    let (sent, ()) = tokio::join!(sent, last_metrics);
+    if sent.is_err() {
         tracing::warn!("not all events could be sent before the end");
     }
     Ok(())

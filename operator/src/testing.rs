@@ -48,7 +48,7 @@ pub fn host(connector: Connector, lines: &Lines) -> (ShutdownHandle, Host) {
         files: Arc::new(NoFiles),
         shutdown,
         log_writer: Arc::new(move |line| lines.lock().unwrap().push(serde_json::from_str(line).unwrap())),
-        resident_memory_bytes: None,
+        process: None,
     };
     (handle, host)
 }

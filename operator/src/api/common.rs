@@ -181,9 +181,9 @@ pub struct ObservabilityConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["otlp", "none", "console"]))]
     pub traces_exporter: Option<String>,
-    /// `OTEL_METRICS_EXPORTER`.
+    /// `OTEL_METRICS_EXPORTER`; `prometheus` opens a metrics port on gateways, orchestrators and poolers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["otlp", "none", "console"]))]
+    #[schemars(extend("enum" = ["otlp", "none", "console", "prometheus"]))]
     pub metrics_exporter: Option<String>,
     /// `OTEL_LOGS_EXPORTER`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,6 +203,10 @@ pub struct ObservabilityConfig {
     /// A ConfigMap with a sampling file, mounted into the data plane's pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling_config_ref: Option<SamplingConfigRef>,
+    /// Whether ServiceMonitors and VMServiceScrapes are made for what has a metrics port, where these kinds
+    /// are known; true when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scrape_objects: Option<bool>,
 }
 
 /// Key of a sampling file when none is named.

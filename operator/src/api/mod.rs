@@ -8,6 +8,7 @@ pub mod cell_template;
 pub mod cluster;
 pub mod common;
 pub mod core_template;
+pub mod monitoring;
 pub mod shard;
 pub mod shard_template;
 pub mod table_group;

@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub use self::flags::USAGE;
 use self::{
     flags::{bad, boolean, duration, number, port},
-    otel::{text, traces},
+    otel::{metrics, text, traces},
 };
 use crate::{
     observability::{logging::LogFormat, telemetry::TelemetryConfig},
@@ -191,6 +191,7 @@ impl Config {
         let mut election = ElectionConfig::default();
         let (mut kubeconfig, mut context) = (None, None);
         let mut log_level_file = None;
+        let mut otlp_metrics = false;
         let mut telemetry = TelemetryConfig::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -214,6 +215,7 @@ impl Config {
                 "metrics-cert-name" => certificate = value(inline)?,
                 "metrics-cert-key" => key = value(inline)?,
                 "metrics-client-ca-file" => client_authorities = Some(value(inline)?),
+                "otlp-metrics" => otlp_metrics = boolean(&flag, inline)?,
                 "leader-elect" => leader_elect = boolean(&flag, inline)?,
                 "leader-elect-lease-duration" => election.lease_duration = duration(&flag, &value(inline)?)?,
                 "leader-elect-renew-deadline" => election.renew_deadline = duration(&flag, &value(inline)?)?,
@@ -282,6 +284,7 @@ impl Config {
         };
         let mut complaints = Vec::new();
         telemetry.traces = traces(env, &mut complaints);
+        telemetry.metrics = if otlp_metrics { metrics(env, &mut complaints) } else { None };
         Ok(Invocation::Run(Box::new(Self {
             metrics_port,
             metrics_security: metrics_secure.then_some(MetricsSecurity { certificate, client_authorities }),

@@ -8,6 +8,7 @@ use super::{Complaint, SERVICE_NAME, VERSION};
 use crate::{
     observability::{
         export::BatchConfig,
+        metrics_export::{METRICS_EXPORT_INTERVAL, MetricsExportConfig},
         otlp::{OtlpConfig, Protocol},
         sampling::SamplerConfig,
         telemetry::TracesConfig,
@@ -29,11 +30,63 @@ pub(super) fn text<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<
     env.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
+/// How variables and complaints speak of a signal.
+struct Words {
+    /// In the names of its own variables.
+    variable: &'static str,
+    /// Behind the general endpoint.
+    path: &'static str,
+    /// What becomes of it without a good endpoint.
+    nothing: &'static str,
+    /// What is sent.
+    things: &'static str,
+}
+
+const TRACES: Words =
+    Words { variable: "TRACES", path: "/v1/traces", nothing: "nothing is traced", things: "spans are" };
+const METRICS: Words =
+    Words { variable: "METRICS", path: "/v1/metrics", nothing: "no metrics are sent", things: "metrics are" };
+
 /// The signal's own variable, else the general one; with its name.
-fn otlp<'a>(env: &'a BTreeMap<String, String>, suffix: &str) -> Option<(String, &'a str)> {
-    [format!("OTEL_EXPORTER_OTLP_TRACES_{suffix}"), format!("OTEL_EXPORTER_OTLP_{suffix}")]
+fn otlp<'a>(env: &'a BTreeMap<String, String>, signal: &Words, suffix: &str) -> Option<(String, &'a str)> {
+    [format!("OTEL_EXPORTER_OTLP_{}_{suffix}", signal.variable), format!("OTEL_EXPORTER_OTLP_{suffix}")]
         .into_iter()
         .find_map(|name| text(env, &name).map(|value| (name, value)))
+}
+
+/// Metrics by OTLP, which a flag asked for: where they go, how often, and what the resource says.
+pub(super) fn metrics(env: &BTreeMap<String, String>, complaints: &mut Vec<Complaint>) -> Option<MetricsExportConfig> {
+    let mut complain = |what: String| complaints.push(Complaint::Invalid(what));
+    if text(env, "OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return None;
+    }
+    if otlp(env, &METRICS, "ENDPOINT").is_none() {
+        complain(
+            "--otlp-metrics has no endpoint: set OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_METRICS_ENDPOINT; \
+             no metrics are sent"
+                .to_owned(),
+        );
+        return None;
+    }
+    let otlp = signal_endpoint(env, &METRICS, &mut complain)?;
+    let interval = match text(env, "OTEL_METRIC_EXPORT_INTERVAL") {
+        Some(value) => millis("OTEL_METRIC_EXPORT_INTERVAL", value, METRICS_EXPORT_INTERVAL, &mut complain),
+        None => METRICS_EXPORT_INTERVAL,
+    };
+    // What is wrong with the resource is said where spans are configured, or here where they are not.
+    let mut complained = Vec::new();
+    let mut resource = resource(env, &mut |what| complained.push(Complaint::Invalid(what)));
+    let mut identity = |key: &str, variable: &str| {
+        if let Some(value) = text(env, variable).filter(|_| resource.iter().all(|(known, _)| known != key)) {
+            resource.push((key.to_owned(), value.to_owned()));
+        }
+    };
+    identity("k8s.namespace.name", "POD_NAMESPACE");
+    identity("service.instance.id", "POD_NAME");
+    resource.sort();
+    complaints.extend(complained);
+    complaints.dedup();
+    Some(MetricsExportConfig { otlp, interval, resource })
 }
 
 pub(super) fn traces(env: &BTreeMap<String, String>, complaints: &mut Vec<Complaint>) -> Option<TracesConfig> {
@@ -55,7 +108,7 @@ pub(super) fn traces(env: &BTreeMap<String, String>, complaints: &mut Vec<Compla
             return None;
         }
     };
-    let otlp = if console { None } else { Some(traces_endpoint(env, &mut complain)?) };
+    let otlp = if console { None } else { Some(signal_endpoint(env, &TRACES, &mut complain)?) };
     let batch = batch(env, &mut complain);
     let resource = resource(env, &mut complain);
     let sampler = sampler(env, complaints);
@@ -63,16 +116,21 @@ pub(super) fn traces(env: &BTreeMap<String, String>, complaints: &mut Vec<Compla
 }
 
 fn console_or_endpoint(env: &BTreeMap<String, String>) -> bool {
-    otlp(env, "ENDPOINT").is_some()
+    otlp(env, &TRACES, "ENDPOINT").is_some()
 }
 
-/// Where spans are sent; nothing where that is switched off, or cannot be understood.
-fn traces_endpoint(env: &BTreeMap<String, String>, complain: &mut impl FnMut(String)) -> Option<OtlpConfig> {
-    let (endpoint_name, endpoint_text) = otlp(env, "ENDPOINT")?;
+/// Where a signal is sent; nothing where that is switched off, or cannot be understood.
+fn signal_endpoint(
+    env: &BTreeMap<String, String>,
+    signal: &Words,
+    complain: &mut impl FnMut(String),
+) -> Option<OtlpConfig> {
+    let otlp = |suffix: &str| otlp(env, signal, suffix);
+    let (endpoint_name, endpoint_text) = otlp("ENDPOINT")?;
     if endpoint_text == "disabled" {
         return None;
     }
-    let protocol = match otlp(env, "PROTOCOL") {
+    let protocol = match otlp("PROTOCOL") {
         None | Some((_, "http/protobuf")) => Protocol::HttpProtobuf,
         Some((_, "grpc")) => Protocol::Grpc,
         Some((name, other)) => {
@@ -80,33 +138,33 @@ fn traces_endpoint(env: &BTreeMap<String, String>, complain: &mut impl FnMut(Str
             Protocol::HttpProtobuf
         }
     };
-    let insecure = otlp(env, "INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
-    let endpoint = match endpoint(&endpoint_name, endpoint_text, protocol, insecure) {
+    let insecure = otlp("INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
+    let endpoint = match endpoint(signal, &endpoint_name, endpoint_text, protocol, insecure) {
         Ok(endpoint) => endpoint,
         Err(why) => {
-            complain(format!("{endpoint_name}={endpoint_text:?} {why}; nothing is traced"));
+            complain(format!("{endpoint_name}={endpoint_text:?} {why}; {}", signal.nothing));
             return None;
         }
     };
-    let gzip = match otlp(env, "COMPRESSION") {
+    let gzip = match otlp("COMPRESSION") {
         None | Some((_, "none")) => false,
         Some((_, "gzip")) => true,
         Some((name, other)) => {
-            complain(format!("{name}={other:?} is not available (gzip, none); spans are sent uncompressed"));
+            complain(format!("{name}={other:?} is not available (gzip, none); {} sent uncompressed", signal.things));
             false
         }
     };
-    let headers = otlp(env, "HEADERS").map_or_else(Vec::new, |(name, value)| {
+    let headers = otlp("HEADERS").map_or_else(Vec::new, |(name, value)| {
         headers(value).unwrap_or_else(|why| {
             complain(format!("{name} {why}; no header is sent"));
             Vec::new()
         })
     });
-    let timeout = match otlp(env, "TIMEOUT") {
+    let timeout = match otlp("TIMEOUT") {
         Some((name, value)) => millis(&name, value, OTLP_TIMEOUT, complain),
         None => OTLP_TIMEOUT,
     };
-    let file = |suffix: &str| otlp(env, suffix).map(|(_, path)| Pem::File(path.to_owned()));
+    let file = |suffix: &str| otlp(suffix).map(|(_, path)| Pem::File(path.to_owned()));
     let tls = ClientTls {
         trust: file("CERTIFICATE").map_or(Trust::System, Trust::Authorities),
         identity: file("CLIENT_CERTIFICATE").zip(file("CLIENT_KEY")),
@@ -117,12 +175,13 @@ fn traces_endpoint(env: &BTreeMap<String, String>, complain: &mut impl FnMut(Str
 
 /// The signal's own endpoint is taken as it is, the general one gets the signal's path; of a gRPC endpoint only host and port count, and
 /// it may lack its scheme.
-fn endpoint(name: &str, value: &str, protocol: Protocol, insecure: bool) -> Result<Uri, &'static str> {
+fn endpoint(signal: &Words, name: &str, value: &str, protocol: Protocol, insecure: bool) -> Result<Uri, &'static str> {
+    let own = format!("_{}_", signal.variable);
     let full = match protocol {
         Protocol::Grpc if !value.contains("://") => {
             format!("{}://{value}", if insecure { "http" } else { "https" })
         }
-        Protocol::HttpProtobuf if !name.contains("_TRACES_") => format!("{}/v1/traces", value.trim_end_matches('/')),
+        Protocol::HttpProtobuf if !name.contains(&own) => format!("{}{}", value.trim_end_matches('/'), signal.path),
         _ => value.to_owned(),
     };
     let uri: Uri = full.parse().map_err(|_| "is no URL")?;

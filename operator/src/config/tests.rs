@@ -29,6 +29,32 @@ fn traced(env: &[(&str, &str)]) -> (Option<TracesConfig>, Vec<Complaint>) {
 const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel-collector:4318/");
 
 #[test]
+fn metrics_are_sent_where_the_flag_asks_for_it_and_an_endpoint_is_there() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/");
+    assert!(run(&[], &[endpoint]).unwrap().telemetry.metrics.is_none());
+    let env = [endpoint, ("POD_NAME", "operator-1"), ("OTEL_RESOURCE_ATTRIBUTES", "k8s.cluster.uid=here")];
+    let metrics = run(&["--otlp-metrics"], &env).unwrap().telemetry.metrics.unwrap();
+    assert_eq!(metrics.otlp.endpoint, "http://collector:4318/v1/metrics");
+    assert_eq!(metrics.interval, std::time::Duration::from_secs(30));
+    let keys: Vec<&str> = metrics.resource.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["k8s.cluster.uid", "k8s.namespace.name", "service.instance.id", "service.name", "service.version"]
+    );
+    let own =
+        [endpoint, ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:1/x"), ("OTEL_METRIC_EXPORT_INTERVAL", "5000")];
+    let metrics = run(&["--otlp-metrics"], &own).unwrap().telemetry.metrics.unwrap();
+    assert_eq!((metrics.otlp.endpoint.to_string().as_str(), metrics.interval.as_secs()), ("http://m:1/x", 5));
+    let nowhere = run(&["--otlp-metrics"], &[]).unwrap();
+    assert!(nowhere.telemetry.metrics.is_none());
+    assert!(
+        matches!(&nowhere.complaints[..], [Complaint::Invalid(why)] if why.starts_with("--otlp-metrics has no endpoint")),
+        "{:?}",
+        nowhere.complaints
+    );
+}
+
+#[test]
 fn flags_take_their_value_after_an_equals_sign_or_a_space() {
     let config =
         run(&["--metrics-bind-address=:1", "-health-probe-bind-address", "0.0.0.0:2", "--metrics-secure=false"], &[]);

@@ -71,7 +71,7 @@ impl Reconciler for CellController {
         let deployment =
             deployment.map_err(self.tools.warned(&pass, "FailedApply", "Failed to sync Gateway Deployment"))?;
         let service = async {
-            let desired = build::gateway_service(&cell)?;
+            let desired = build::gateway_service(&cell, &self.tools.operator_env)?;
             self.tools.apply(&mut pass, &self.services, &desired, Some("Service")).await
         };
         let service = step("Cell.ReconcileService", service).await;

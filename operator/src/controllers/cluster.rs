@@ -12,15 +12,16 @@ use super::finalizers::{self, Outcome};
 use super::phase::{self, Finding, Workload};
 use super::pods;
 use super::templates::Templates;
-use super::tools::{FIELD_MANAGER, Pass, Tools, now, origin};
+use super::tools::{FIELD_MANAGER, Pass, Tools, Written, now, origin};
 use super::{WORKERS, completed};
-use crate::api::cluster::{CellSummary, DatabaseSummary};
+use crate::api::cluster::{CellSummary, DatabaseSummary, TableGroupConfig};
 use crate::api::common::{GlobalTopoServerRef, Phase, StatelessSpec};
+use crate::api::monitoring::{ServiceMonitor, VmServiceScrape};
 use crate::api::{Cell, MultigresCluster, MultigresClusterStatus, Shard, TableGroup, TopoServer};
 use crate::labels::{self, component};
 use crate::observability::{TraceOrigin, set_attribute, step};
-use crate::resolver::{self, GlobalTopo, TemplateSource};
-use crate::resources::{children, multiadmin};
+use crate::resolver::{self, GlobalTopo, ResolveError, TemplateSource};
+use crate::resources::{children, multiadmin, scrape};
 use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
 
 /// The controller.
@@ -43,6 +44,10 @@ pub struct ClusterController {
     pub deployments: Store<Deployment>,
     /// What it owns.
     pub services: Store<Service>,
+    /// What it owns, where a Prometheus Operator is.
+    pub service_monitors: Store<ServiceMonitor>,
+    /// What it owns, where the operator of VictoriaMetrics is.
+    pub vm_service_scrapes: Store<VmServiceScrape>,
     /// Pods of the data plane.
     pub pods: Store<Pod>,
 }
@@ -150,10 +155,9 @@ impl ClusterController {
         let templates = self.templates.of_namespace(&pass.namespace());
         let cluster = step("MultigresCluster.PopulateDefaults", async {
             let mut cluster = (*stored).clone();
-            for decision in resolver::populate_defaults(&mut cluster.spec, &templates) {
-                if new_generation {
-                    self.tools.events.normal(&*stored, "ImplicitDefault", decision);
-                }
+            let decided = resolver::populate_defaults(&mut cluster.spec, &templates);
+            if new_generation {
+                self.tell_decisions(&stored, &cluster, decided, &templates);
             }
             Ok::<_, Error>(cluster)
         })
@@ -179,6 +183,12 @@ impl ClusterController {
             .prune(pass, &self.topo_servers, &server)
             .await
             .map_err(|error| self.failed(pass, error, "Failed to reconcile global components"))?;
+        if self.service_monitors.served() || self.vm_service_scrapes.served() {
+            let managed = children.topo_server.is_some();
+            step("MultigresCluster.ReconcileScrapeObjects", self.scrape_objects(pass, &cluster, managed))
+                .await
+                .map_err(|error| self.failed(pass, error, "Failed to reconcile scrape objects"))?;
+        }
         step("MultigresCluster.UpdateStatus", self.update_status(pass, &stored, &children))
             .await
             .map_err(|error| self.failed(pass, error, "Failed to update status"))?;
@@ -186,9 +196,45 @@ impl ClusterController {
         Ok(children.look_again.map_or(Action::Done, Action::RequeueAfter))
     }
 
+    /// Says in events what was decided for the user: what was put in where nothing was written (here, or by the webhook before), and
+    /// which templates are followed.
+    fn tell_decisions(
+        &self,
+        stored: &Arc<MultigresCluster>,
+        cluster: &MultigresCluster,
+        decided: Vec<String>,
+        templates: &dyn TemplateSource,
+    ) {
+        let before = stored.annotations().get(labels::IMPLICIT_DEFAULTS).cloned();
+        for decision in before.into_iter().chain(decided) {
+            self.tools.events.normal(&**stored, "ImplicitDefault", decision);
+        }
+        for followed in resolver::templates_followed(cluster, templates) {
+            self.tools.events.normal(&**stored, "Debug", followed);
+        }
+    }
+
+    /// Says in events which shards cannot be resolved.
+    fn unresolved(
+        &self,
+        pass: &Pass<MultigresCluster>,
+        group: &TableGroupConfig,
+        templates: &dyn TemplateSource,
+        error: Error,
+        cluster: &MultigresCluster,
+    ) -> Error {
+        for shard in &group.shards {
+            if let Err(why) = resolver::shard(&cluster.spec, shard, templates) {
+                let message = format!("Failed to resolve shard {}: {why}", shard.name);
+                self.tools.events.warning(&*pass.object, "ConfigError", message);
+            }
+        }
+        error
+    }
+
     /// Says in events why a step failed.
     fn failed(&self, pass: &Pass<MultigresCluster>, error: Error, what: &str) -> Error {
-        if matches!(error, Error::Resolve(_)) {
+        if matches!(error.cause(), Error::Resolve(_)) {
             self.tools.events.warning(&*pass.object, "TemplateMissing", error.to_string());
         }
         self.tools.events.warning(&*pass.object, "FailedApply", format!("{what}: {error}"));
@@ -203,23 +249,49 @@ impl ClusterController {
         children: &mut Children,
     ) -> Result<GlobalTopoServerRef, Error> {
         let GlobalTopo { reference, managed } =
-            failing("topo-server", resolver::global_topo(cluster, templates).map_err(Error::from))?;
+            part(component::GLOBAL_TOPO, resolver::global_topo(cluster, templates))?;
         if let Some(spec) = managed {
             let desired = children::topo_server(cluster, spec);
             let applied = self.tools.apply_traced(pass, &self.topo_servers, desired, "Global TopoServer").await;
-            children.topo_server = Some(failing("topo-server", applied)?);
+            children.topo_server = Some(applied?);
         }
-        let admin = resolver::multiadmin(cluster, templates).map_err(Error::from);
-        let admin = failing("multiadmin", admin)?;
-        let applied = self.admin(pass, cluster, &admin, &reference).await;
-        let workload = failing("multiadmin", applied)?;
+        let admin = part(component::MULTIADMIN, resolver::multiadmin(cluster, templates))?;
+        let workload = self.admin(pass, cluster, &admin, &reference).await?;
         self.note_admin(cluster, component::MULTIADMIN, workload, children);
-        let web = resolver::multiadmin_web(cluster, templates).map_err(Error::from);
-        let web = failing("multiadmin-web", web)?;
-        let applied = self.web(pass, cluster, &web).await;
-        let workload = failing("multiadmin-web", applied)?;
+        let web = part(component::MULTIADMIN_WEB, resolver::multiadmin_web(cluster, templates))?;
+        let workload = self.web(pass, cluster, &web).await?;
         self.note_admin(cluster, component::MULTIADMIN_WEB, workload, children);
         Ok(reference)
+    }
+
+    /// What is to be scraped, for the monitoring stacks that are there.
+    async fn scrape_objects(
+        &self,
+        pass: &mut Pass<MultigresCluster>,
+        cluster: &MultigresCluster,
+        managed_topo: bool,
+    ) -> Result<(), Error> {
+        let scraped = scrape::scraped(cluster, managed_topo, &self.tools.operator_env);
+        let (monitors, scrapes): (Vec<_>, Vec<_>) =
+            scraped.iter().map(|one| (one.service_monitor(), one.vm_service_scrape())).unzip();
+        self.scrape_objects_of(pass, &self.service_monitors, &monitors).await?;
+        self.scrape_objects_of(pass, &self.vm_service_scrapes, &scrapes).await
+    }
+
+    async fn scrape_objects_of<K: Written>(
+        &self,
+        pass: &mut Pass<MultigresCluster>,
+        store: &Store<K>,
+        wanted: &[K],
+    ) -> Result<(), Error> {
+        if !store.served() {
+            return Ok(());
+        }
+        for one in wanted {
+            self.tools.apply(pass, store, one, Some(K::kind(&()).as_ref())).await?;
+        }
+        self.tools.prune(pass, store, &wanted.iter().map(ResourceExt::name_any).collect()).await?;
+        Ok(())
     }
 
     fn note_admin(&self, cluster: &MultigresCluster, component: &str, workload: Workload, children: &mut Children) {
@@ -265,7 +337,7 @@ impl ClusterController {
         children: &mut Children,
     ) -> Result<(), Error> {
         for config in &cluster.spec.cells {
-            let spec = resolver::cell(cluster, config, topo, templates)?;
+            let spec = part(component::CELL, resolver::cell(cluster, config, topo, templates))?;
             let desired = children::cell(cluster, spec);
             children.cells.push(self.tools.apply_traced(pass, &self.cells, desired, "Cell").await?);
         }
@@ -288,7 +360,8 @@ impl ClusterController {
     ) -> Result<(), Error> {
         for database in &cluster.spec.databases {
             for group in &database.tablegroups {
-                let spec = resolver::table_group(cluster, database, group, topo, templates)?;
+                let spec = part(component::SHARD, resolver::table_group(cluster, database, group, topo, templates))
+                    .map_err(|error| self.unresolved(pass, group, templates, error, cluster))?;
                 let desired = children::table_group(cluster, spec);
                 let applied = self.tools.apply_traced(pass, &self.table_groups, desired, "TableGroup").await?;
                 children.table_groups.push(applied);
@@ -361,12 +434,9 @@ impl Children {
     }
 }
 
-/// Names the component on the current span when it failed.
-fn failing<T>(name: &'static str, result: Result<T, Error>) -> Result<T, Error> {
-    if result.is_err() {
-        set_attribute("error.component", name);
-    }
-    result
+/// What was resolved for a component, or that it could not be.
+fn part<T>(component: &'static str, resolved: Result<T, ResolveError>) -> Result<T, Error> {
+    resolved.map_err(|error| Error::from(error).of(component))
 }
 
 fn belongs_to<K: kube::Resource>(child: &K, cluster: &MultigresCluster) -> bool {

@@ -1,5 +1,6 @@
 //! What can go wrong in a reconcile.
 
+use crate::labels::component;
 use crate::observability::Failure;
 use crate::resolver::ResolveError;
 use crate::resources::BuildError;
@@ -38,12 +39,50 @@ pub enum Error {
     /// A custom resource from which nothing can be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// Something of a component.
+    #[error("{source}")]
+    Part {
+        /// The component, as the label `app.kubernetes.io/component` calls it.
+        component: String,
+        /// What went wrong.
+        #[source]
+        source: Box<Error>,
+    },
     /// The topology server refused, or could not be reached.
     #[error(transparent)]
     Topology(#[from] TopologyError),
 }
 
+impl Error {
+    /// Says which component it concerns; what knows that already stays as it is.
+    #[must_use]
+    pub fn of(self, component: impl Into<String>) -> Self {
+        match self {
+            Self::Part { .. } => self,
+            other => Self::Part { component: component.into(), source: Box::new(other) },
+        }
+    }
+
+    /// What went wrong, whatever it concerns.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Part { source, .. } => source.cause(),
+            cause => cause,
+        }
+    }
+}
+
 impl Failure for Error {
+    fn component(&self) -> Option<&str> {
+        match self {
+            Self::Part { component, .. } => Some(component),
+            Self::Topology(_) => Some(component::GLOBAL_TOPO),
+            Self::Build(BuildError::PoolWithoutCells(_)) => Some(component::SHARD_POOL),
+            Self::Build(BuildError::OrchWithoutCells) => Some(component::MULTIORCH),
+            _ => None,
+        }
+    }
+
     fn error_type(&self) -> &'static str {
         match self {
             Self::Kube { source, .. } => source.error_type(),
@@ -53,6 +92,24 @@ impl Failure for Error {
             Self::Build(BuildError::PoolWithoutCells(_)) => "BuildError::PoolWithoutCells",
             Self::Build(BuildError::OrchWithoutCells) => "BuildError::OrchWithoutCells",
             Self::Topology(error) => error.error_type(),
+            Self::Part { source, .. } => source.error_type(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_is_known_is_named_once_and_changes_nothing_else() {
+        let plain = || Error::from(ResolveError::TemplateMissing { kind: "CellTemplate", name: "big".into() });
+        assert_eq!(plain().component(), None);
+        let error = plain().of(component::CELL).of(component::SHARD);
+        assert_eq!(error.component(), Some("cell"));
+        assert_eq!(error.message(), plain().message());
+        assert_eq!(error.error_type(), plain().error_type());
+        assert!(matches!(error.cause(), Error::Resolve(_)));
+        assert_eq!(Error::from(BuildError::OrchWithoutCells).component(), Some("multiorch"));
     }
 }

@@ -39,6 +39,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::Parts;
 use crate::api::common::{Phase, Reported};
+use crate::api::monitoring::{ServiceMonitor, VmServiceScrape};
 use crate::api::{Cell, CellTemplate, CoreTemplate, MultigresCluster, Shard, ShardTemplate, TableGroup, TopoServer};
 use crate::labels;
 use crate::runtime::{Change, Manager, ObjectKey, Store, Trigger};
@@ -68,6 +69,8 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
     manager.select::<ConfigMap>(&ours);
     manager.select::<PersistentVolumeClaim>(&ours);
     manager.select::<Pod>(&ours);
+    manager.select::<ServiceMonitor>(&ours);
+    manager.select::<VmServiceScrape>(&ours);
     let clusters: Store<MultigresCluster> = manager.store();
     let cells: Store<Cell> = manager.store();
     let groups: Store<TableGroup> = manager.store();
@@ -88,6 +91,8 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         shards: shards.clone(),
         deployments: deployments.clone(),
         services: services.clone(),
+        service_monitors: manager.optional_store(),
+        vm_service_scrapes: manager.optional_store(),
         pods: pods.clone(),
     };
     manager
@@ -97,6 +102,10 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         .owns::<TableGroup>()
         .owns::<TopoServer>()
         .owns::<Deployment>()
+        .owns::<ServiceMonitor>()
+        .owns::<VmServiceScrape>()
+        .when_served::<ServiceMonitor>(keys_of(clusters.clone()))
+        .when_served::<VmServiceScrape>(keys_of(clusters.clone()))
         .watches::<Pod>(pods::cluster_of)
         .watches::<CoreTemplate>(all_in_its_namespace(clusters.clone()))
         .watches::<CellTemplate>(all_in_its_namespace(clusters.clone()))
@@ -177,6 +186,14 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         .watches::<Pod>(pods::shard_of)
         .watches::<TopoServer>(move |change| of_the_cluster_that_became_reachable(change, &shards))
         .register();
+}
+
+/// The keys of all objects of a store.
+fn keys_of<K: Resource>(store: Store<K>) -> impl Fn() -> Vec<ObjectKey> + Send + Sync + 'static
+where
+    K: Send + Sync + 'static,
+{
+    move || store.all().iter().map(|object| ObjectKey::of(object.as_ref())).collect()
 }
 
 /// Whether a controller has done with the present generation of an object.

@@ -109,7 +109,7 @@ impl ShardController {
             let deployment = deployment.map_err(self.tools.warned(pass, "FailedApply", &what))?;
             workloads.push(Workload::from(&deployment));
             let service = async {
-                let desired = orch::orch_service(shard, &cell)?;
+                let desired = orch::orch_service(shard, &cell, &self.tools.operator_env)?;
                 self.tools.apply(pass, &self.services, &desired, Some("Service")).await
             };
             let service = service.await;
@@ -146,11 +146,11 @@ impl ShardController {
         let (mut sets, mut services, mut claims) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for one in pool::all(shard)? {
             sets.insert(one.name()?);
-            services.insert(one.headless()?.name_any());
+            services.insert(one.headless(&self.tools.operator_env)?.name_any());
             claims.insert(one.backup_claim()?.name_any());
         }
         for cell in orch::cells(shard)? {
-            services.insert(orch::orch_service(shard, &cell)?.name_any());
+            services.insert(orch::orch_service(shard, &cell, &self.tools.operator_env)?.name_any());
         }
         for set in self.tools.prune(pass, &self.stateful_sets, &sets).await? {
             let pool = set.labels().get(labels::POOL).filter(|pool| !shard.spec.pools.contains_key(*pool));
@@ -168,7 +168,7 @@ impl ShardController {
         self.tools.apply(pass, &self.claims, &claim, Some("PersistentVolumeClaim")).await?;
         let desired = one.stateful_set(&self.tools.operator_env)?;
         let set = self.tools.apply(pass, &self.stateful_sets, &desired, Some("StatefulSet")).await?;
-        self.tools.apply(pass, &self.services, &one.headless()?, Some("Service")).await?;
+        self.tools.apply(pass, &self.services, &one.headless(&self.tools.operator_env)?, Some("Service")).await?;
         Ok(Workload::from(&set))
     }
 

@@ -199,6 +199,8 @@ impl World {
             shards: self.api.store(),
             deployments: self.api.store(),
             services: self.api.store(),
+            service_monitors: self.api.store(),
+            vm_service_scrapes: self.api.store(),
             pods: self.api.store(),
         }
     }

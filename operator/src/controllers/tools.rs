@@ -152,7 +152,7 @@ impl Tools {
         let stored = api
             .patch(&name, &parameters, &Patch::Apply(desired))
             .await
-            .map_err(|source| kube_error::<K>("apply", &name, source))?;
+            .map_err(|source| of_component(kube_error::<K>("apply", &name, source), desired))?;
         let left = substance(&stored)?;
         self.recent.applied::<K>(&key, AppliedDigest { desired: asked, stored: digest(&left) });
         let applied = match &known {
@@ -226,7 +226,7 @@ impl Tools {
                 Ok(true)
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
-            Err(source) => Err(kube_error::<K>("delete", &name, source)),
+            Err(source) => Err(of_component(kube_error::<K>("delete", &name, source), object)),
         }
     }
 
@@ -356,6 +356,14 @@ fn trace_annotations(annotations: &BTreeMap<String, String>) -> BTreeMap<String,
 
 pub(super) fn kube_error<K: Resource<DynamicType = ()>>(verb: &'static str, name: &str, source: kube::Error) -> Error {
     Error::Kube { verb, kind: K::kind(&()).into_owned(), name: name.to_owned(), source: Box::new(source) }
+}
+
+/// An error about a child, which says by its label what it is a component of.
+fn of_component<K: Resource>(error: Error, child: &K) -> Error {
+    match child.labels().get(labels::COMPONENT) {
+        Some(component) => error.of(component),
+        None => error,
+    }
 }
 
 fn to_json<K: Resource<DynamicType = ()>>(name: &str, value: &impl Serialize) -> Result<Value, Error> {

@@ -9,7 +9,7 @@ use std::{
 use opentelemetry::{Context, trace::TraceContextExt};
 
 use super::registry::{Counter, Exemplar, Gauge, Histogram, Registry};
-use crate::host::system_time;
+use crate::host::{Process, system_time};
 
 /// Every family, ready to be written to.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Metrics {
     leader: Gauge,
     /// What became of finished spans: `exported`, `dropped_queue_full`, `dropped_export_failed`, `rejected`.
     pub(crate) trace_spans: Counter,
+    /// What became of exports of metrics by OTLP: `exported`, `failed`.
+    pub(crate) metric_exports: Counter,
     /// What became of event records: `sent`, `aggregated`, `spam`, `dropped_queue_full`, `failed`.
     pub(crate) event_records: Counter,
 }
@@ -83,6 +85,34 @@ fn workqueue_buckets() -> Vec<f64> {
         .collect()
 }
 
+/// The families of client_golang's process collector.
+fn follow_process(registry: &Registry, process: Arc<dyn Process>) {
+    let cpu = registry.counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", &[]);
+    let gauge = |name, help| registry.gauge(name, help, &[]);
+    let resident = gauge("process_resident_memory_bytes", "Resident memory size in bytes.");
+    let virtual_ = gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.");
+    let virtual_max = gauge("process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes.");
+    let open = gauge("process_open_fds", "Number of open file descriptors.");
+    let max = gauge("process_max_fds", "Maximum number of open file descriptors.");
+    registry.before_scrape(move || {
+        let usage = process.usage();
+        if let Some(seconds) = usage.cpu_seconds {
+            cpu.raise_to(&[], seconds);
+        }
+        for (gauge, value) in [
+            (&resident, usage.resident_memory_bytes),
+            (&virtual_, usage.virtual_memory_bytes),
+            (&virtual_max, usage.virtual_memory_max_bytes),
+            (&open, usage.open_fds),
+            (&max, usage.max_fds),
+        ] {
+            if let Some(value) = value {
+                gauge.set(&[], value as f64);
+            }
+        }
+    });
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new(None)
@@ -90,8 +120,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Registers every family. `resident_memory_bytes` is asked at every scrape.
-    pub fn new(resident_memory_bytes: Option<Arc<dyn Fn() -> u64 + Send + Sync>>) -> Self {
+    /// Registers every family. `process` is asked at every scrape.
+    pub fn new(process: Option<Arc<dyn Process>>) -> Self {
         let registry = Arc::new(Registry::default());
         let r = &registry;
         let controller = ControllerMetrics {
@@ -170,9 +200,8 @@ impl Metrics {
         let start_time =
             r.gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", &[]);
         start_time.set(&[], now_seconds());
-        if let Some(resident) = resident_memory_bytes {
-            let gauge = r.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", &[]);
-            r.before_scrape(move || gauge.set(&[], resident() as f64));
+        if let Some(process) = process {
+            follow_process(r, process);
         }
         Self {
             cluster_info: r.gauge(
@@ -229,6 +258,11 @@ impl Metrics {
             trace_spans: r.counter(
                 "multigres_operator_trace_spans_total",
                 "Finished sampled spans by what became of them",
+                &["outcome"],
+            ),
+            metric_exports: r.counter(
+                "multigres_operator_metric_exports_total",
+                "Exports of all metrics by OTLP, by what became of them",
                 &["outcome"],
             ),
             event_records: r.counter(

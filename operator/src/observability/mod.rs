@@ -33,6 +33,7 @@ pub mod kube_client;
 pub mod levels;
 pub mod logging;
 pub mod metrics;
+pub mod metrics_export;
 pub mod otlp;
 pub mod propagation;
 pub mod registry;

@@ -105,8 +105,39 @@ struct HistogramSeries {
 
 type SeriesMap = BTreeMap<Vec<String>, Series>;
 
+/// What a series says at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observed {
+    /// Of a counter or a gauge.
+    Value(f64),
+    /// Of a histogram.
+    Histogram {
+        /// Observations a bucket, not cumulative; the last one is that without an upper bound.
+        counts: Vec<u64>,
+        /// The sum of all observations.
+        sum: f64,
+    },
+}
+
+/// A family at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// What it tells.
+    pub help: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// The upper bounds of a histogram's buckets.
+    pub bounds: Vec<f64>,
+    /// The values of the labels, and what is observed.
+    pub series: Vec<(Vec<String>, Observed)>,
+}
+
 /// One metric family.
-struct Family {
+struct LiveFamily {
     name: &'static str,
     help: &'static str,
     kind: Kind,
@@ -115,13 +146,13 @@ struct Family {
     series: Mutex<SeriesMap>,
 }
 
-impl fmt::Debug for Family {
+impl fmt::Debug for LiveFamily {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Family").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
-impl Family {
+impl LiveFamily {
     fn lock(&self) -> MutexGuard<'_, SeriesMap> {
         // A panic while the lock is held leaves whole series behind, never half ones.
         self.series.lock().unwrap_or_else(PoisonError::into_inner)
@@ -169,7 +200,7 @@ impl Family {
 
 /// A counter with labels.
 #[derive(Clone, Debug)]
-pub struct Counter(Arc<Family>);
+pub struct Counter(Arc<LiveFamily>);
 
 impl Counter {
     /// Adds one.
@@ -180,6 +211,15 @@ impl Counter {
     /// Adds; negative amounts count as nothing.
     pub fn add(&self, labels: &[&str], amount: f64) {
         self.0.add(labels, amount.max(0.0));
+    }
+
+    /// Takes over a total that somebody else counts; a smaller one than the present changes nothing.
+    pub fn raise_to(&self, labels: &[&str], total: f64) {
+        self.0.update(labels, |series| {
+            if let Series::Value(value) = series {
+                *value = value.max(total);
+            }
+        });
     }
 
     /// Removes every series whose labels have these values.
@@ -195,7 +235,7 @@ impl Counter {
 
 /// A gauge with labels.
 #[derive(Clone, Debug)]
-pub struct Gauge(Arc<Family>);
+pub struct Gauge(Arc<LiveFamily>);
 
 impl Gauge {
     /// Sets the value.
@@ -230,7 +270,7 @@ impl Gauge {
     }
 }
 
-fn value_of(family: &Family, labels: &[&str]) -> Option<f64> {
+fn value_of(family: &LiveFamily, labels: &[&str]) -> Option<f64> {
     let key: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
     match family.lock().get(&key)? {
         Series::Value(value) => Some(*value),
@@ -240,7 +280,7 @@ fn value_of(family: &Family, labels: &[&str]) -> Option<f64> {
 
 /// A histogram with labels.
 #[derive(Clone, Debug)]
-pub struct Histogram(Arc<Family>);
+pub struct Histogram(Arc<LiveFamily>);
 
 impl Histogram {
     /// Counts an observation, with the trace it happened in. NaN is no observation.
@@ -274,7 +314,7 @@ impl Histogram {
 /// All families of one operator.
 #[derive(Default)]
 pub struct Registry {
-    families: Mutex<BTreeMap<&'static str, Arc<Family>>>,
+    families: Mutex<BTreeMap<&'static str, Arc<LiveFamily>>>,
     before_scrape: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
 }
 
@@ -318,8 +358,8 @@ impl Registry {
         kind: Kind,
         labels: &'static [&'static str],
         bounds: Vec<f64>,
-    ) -> Arc<Family> {
-        let family = Arc::new(Family { name, help, kind, labels, bounds, series: Mutex::default() });
+    ) -> Arc<LiveFamily> {
+        let family = Arc::new(LiveFamily { name, help, kind, labels, bounds, series: Mutex::default() });
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(!families.contains_key(name), "a metric family is registered once: {name}");
         families.insert(name, family.clone());
@@ -331,15 +371,45 @@ impl Registry {
         self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(refresh));
     }
 
-    /// All series, sorted by name and labels. A family without series is left out.
-    pub fn encode(&self, format: Format) -> String {
+    /// The names of all families, those without series included.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.families.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// All families with their values of this moment, sorted by name and labels. One without series is left out.
+    pub fn families(&self) -> Vec<Family> {
+        let observed = |series: &Series| match series {
+            Series::Value(value) => Observed::Value(*value),
+            Series::Histogram(histogram) => {
+                Observed::Histogram { counts: histogram.counts.clone(), sum: histogram.sum }
+            }
+        };
+        self.refreshed()
+            .into_iter()
+            .map(|family| Family {
+                name: family.name,
+                help: family.help,
+                kind: family.kind,
+                labels: family.labels,
+                bounds: family.bounds.clone(),
+                series: family.lock().iter().map(|(values, series)| (values.clone(), observed(series))).collect(),
+            })
+            .filter(|family| !family.series.is_empty())
+            .collect()
+    }
+
+    fn refreshed(&self) -> Vec<Arc<LiveFamily>> {
         let refreshers = self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for refresh in refreshers {
             refresh();
         }
-        let families: Vec<_> = self.families.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        self.families.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// All series, sorted by name and labels. A family without series is left out.
+    pub fn encode(&self, format: Format) -> String {
         let mut out = String::new();
-        for family in families {
+        for family in self.refreshed() {
             let series = family.lock();
             if !series.is_empty() {
                 encode_family(&mut out, &family, &series, format);
@@ -352,7 +422,7 @@ impl Registry {
     }
 }
 
-fn encode_family(out: &mut String, family: &Family, series: &SeriesMap, format: Format) {
+fn encode_family(out: &mut String, family: &LiveFamily, series: &SeriesMap, format: Format) {
     let name = match (format, family.kind) {
         (Format::OpenMetrics, Kind::Counter) => family.name.trim_end_matches("_total"),
         _ => family.name,
@@ -375,7 +445,13 @@ fn encode_family(out: &mut String, family: &Family, series: &SeriesMap, format: 
     }
 }
 
-fn encode_histogram(out: &mut String, family: &Family, values: &[String], histogram: &HistogramSeries, format: Format) {
+fn encode_histogram(
+    out: &mut String,
+    family: &LiveFamily,
+    values: &[String],
+    histogram: &HistogramSeries,
+    format: Format,
+) {
     let mut cumulative = 0;
     let labels = label_set(family.labels, values);
     // The labels of a bucket go on from those of the series.

@@ -35,6 +35,11 @@ pub trait Failure: fmt::Display + Send + 'static {
     /// A short stable name of low cardinality (the variant of an error enum): `exception.type`.
     fn error_type(&self) -> &'static str;
 
+    /// What it concerns, as the label `app.kubernetes.io/component` calls it: `error.component`. Nothing where it is no part.
+    fn component(&self) -> Option<&str> {
+        None
+    }
+
     /// The whole message: `exception.message`, `error.message`, the status description and the log line's `error`.
     fn message(&self) -> String {
         self.to_string()
@@ -125,7 +130,8 @@ pub fn set_attribute(key: &'static str, value: impl Into<Value>) {
     with_current(|span| span.set_attribute(key, value));
 }
 
-/// Records an error on the current span: an `exception` event, status Error with the message, and `error.message`.
+/// Records an error on the current span: an `exception` event, status Error with the message, `error.message`, and `error.component`
+/// where it concerns one.
 pub fn record_failure(error: &impl Failure) {
     let _ = FRAME.try_with(|frame| {
         if frame.span.is_some() && frame.span == Span::current().id() {
@@ -133,6 +139,9 @@ pub fn record_failure(error: &impl Failure) {
         }
     });
     record_error(error.error_type(), &error.message());
+    if let Some(component) = error.component() {
+        set_attribute("error.component", component.to_owned());
+    }
 }
 
 /// The innermost span that this task opened by [`step`] or as a root, and whether an error was recorded on it.

@@ -22,6 +22,7 @@ use super::{
     export::{BatchConfig, Exporter, SpanSink},
     levels::{LiveLevels, LogLevels},
     logging::{LogFilter, LogFormat, LogLayer},
+    metrics_export::MetricsExportConfig,
     otlp::{OtlpClient, OtlpConfig, Signal},
     sampling::SamplerConfig,
     span::SPAN_TARGET,
@@ -43,6 +44,8 @@ pub struct TelemetryConfig {
     pub log_levels: LogLevels,
     /// Tracing; none costs nothing.
     pub traces: Option<TracesConfig>,
+    /// Metrics by OTLP, beside those that are scraped.
+    pub metrics: Option<MetricsExportConfig>,
 }
 
 /// Where spans go.
@@ -104,7 +107,7 @@ impl fmt::Debug for Telemetry {
 impl Telemetry {
     /// Builds everything. Has to be called inside a runtime, where the export task is spawned.
     pub fn new(config: &TelemetryConfig, host: &Host) -> Self {
-        let metrics = Metrics::new(host.resident_memory_bytes.clone());
+        let metrics = Metrics::new(host.process.clone());
         let log = LogLayer { format: config.log_format, writer: host.log_writer.clone() };
         let levels = LiveLevels::new(config.log_levels.clone());
         let log = log.with_filter(LogFilter(levels.clone()));

@@ -131,6 +131,51 @@ pub fn populate_defaults(spec: &mut MultigresClusterSpec, templates: &dyn Templa
     decisions
 }
 
+/// Which template each part of a cluster follows, one sentence each. Parts that follow none, or one that is missing, are left out.
+pub fn templates_followed(cluster: &MultigresCluster, templates: &dyn TemplateSource) -> Vec<String> {
+    fn name<'a>(
+        named: Option<&'a String>,
+        default: Option<&'a String>,
+        exists: impl Fn(&str) -> bool,
+    ) -> Option<&'a str> {
+        let name = named.or(default).map_or(defaults::TEMPLATE, String::as_str);
+        exists(name).then_some(name)
+    }
+    let spec = &cluster.spec;
+    let mut followed = Vec::new();
+    let mut tell = |what: String, kind: &str, template: Option<&str>| {
+        followed.extend(template.map(|template| format!("Resolved {what} from {kind} '{template}'")));
+    };
+    let default = spec.template_defaults.core_template.as_ref();
+    let core = |named| name(named, default, |name| templates.core(name).is_some());
+    let topo = spec.global_topo_server.as_ref();
+    if topo.is_none_or(|topo| topo.etcd.is_none() && topo.external.is_none()) {
+        tell(
+            "the global TopoServer".to_owned(),
+            "CoreTemplate",
+            core(topo.and_then(|topo| topo.template_ref.as_ref())),
+        );
+    }
+    for (what, config) in [("MultiAdmin", &spec.multiadmin), ("MultiAdminWeb", &spec.multiadmin_web)] {
+        if config.as_ref().is_none_or(|config| config.spec.is_none()) {
+            let named = config.as_ref().and_then(|config| config.template_ref.as_ref());
+            tell(what.to_owned(), "CoreTemplate", core(named));
+        }
+    }
+    let default = spec.template_defaults.cell_template.as_ref();
+    for cell in spec.cells.iter().filter(|cell| cell.spec.is_none()) {
+        let template = name(cell.cell_template.as_ref(), default, |name| templates.cell(name).is_some());
+        tell(format!("cell {}", cell.name), "CellTemplate", template);
+    }
+    let default = spec.template_defaults.shard_template.as_ref();
+    let groups = spec.databases.iter().flat_map(|database| &database.tablegroups);
+    for shard in groups.flat_map(|group| &group.shards).filter(|shard| shard.spec.is_none()) {
+        let template = name(shard.shard_template.as_ref(), default, |name| templates.shard(name).is_some());
+        tell(format!("shard {}", shard.name), "ShardTemplate", template);
+    }
+    followed
+}
+
 fn with_compute(resources: &mut Option<k8s_openapi::api::core::v1::ResourceRequirements>, compute: Compute) {
     resources.get_or_insert_with(|| compute.into());
 }
@@ -435,6 +480,20 @@ mod tests {
         let once = cluster.spec.clone();
         assert!(populate_defaults(&mut cluster.spec, &NoTemplates).is_empty());
         assert_eq!(cluster.spec, once);
+    }
+
+    #[test]
+    fn the_templates_that_are_followed_are_told_and_no_others() {
+        let mut cluster = minimal();
+        populate_defaults(&mut cluster.spec, &NoTemplates);
+        assert!(templates_followed(&cluster, &NoTemplates).is_empty());
+        cluster.spec.template_defaults.core_template = Some("big".into());
+        assert!(templates_followed(&cluster, &NoTemplates).is_empty());
+        let told = templates_followed(&cluster, &OneCoreTemplate);
+        assert_eq!(told[0], "Resolved the global TopoServer from CoreTemplate 'big'");
+        assert_eq!(told.len(), 3, "{told:?}");
+        cluster.spec.multiadmin = Some(MultiAdminConfig { spec: Some(StatelessSpec::default()), template_ref: None });
+        assert_eq!(templates_followed(&cluster, &OneCoreTemplate).len(), 2);
     }
 
     #[test]

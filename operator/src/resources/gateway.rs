@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Service};
 
-use super::otel::TelemetrySettings;
+use super::otel::{self, TelemetrySettings};
 use super::{
     BuildError, Stateless, child_meta, cluster_of, container_ports, deployment, pull_policy, pull_secrets, service,
     some_mounts, some_volumes, with_data_plane_probes,
@@ -64,8 +64,8 @@ pub fn gateway_deployment(cell: &Cell, operator_env: &BTreeMap<String, String>) 
             image: spec.images.multigateway.clone().or_else(|| Some(defaults::MULTIGRES_IMAGE.to_owned())),
             image_pull_policy: pull_policy(spec.images.image_pull_policy),
             args: Some(args.iter().map(|arg| (*arg).to_owned()).collect()),
-            env: (!settings.env.is_empty()).then_some(settings.env),
-            ports: container_ports(&PORTS),
+            env: (!settings.env.is_empty()).then(|| settings.env.clone()),
+            ports: container_ports(&settings.with_metrics_port(&PORTS)),
             resources: spec.multigateway.resources.clone(),
             volume_mounts: some_mounts(settings.mounts),
             ..Container::default()
@@ -89,8 +89,9 @@ pub fn gateway_deployment(cell: &Cell, operator_env: &BTreeMap<String, String>) 
 }
 
 /// The gateway's Service.
-pub fn gateway_service(cell: &Cell) -> Result<Service, BuildError> {
+pub fn gateway_service(cell: &Cell, operator_env: &BTreeMap<String, String>) -> Result<Service, BuildError> {
+    let metrics = otel::metrics_port(cell.spec.observability.as_ref(), operator_env);
     let labels = object_labels(cell)?;
     let meta = child_meta(cell, names::gateway_service(cluster_of(cell)?, &cell.spec.name), labels.clone());
-    Ok(service(meta, &labels, &PORTS))
+    Ok(service(meta, &labels, &otel::with_metrics_port(&PORTS, metrics)))
 }

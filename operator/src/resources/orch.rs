@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Service};
 use kube::ResourceExt;
 
-use super::otel::TelemetrySettings;
+use super::otel::{self, TelemetrySettings};
 use super::pool::parts;
 use super::{
     BuildError, Stateless, child_meta, cluster_of, container_ports, deployment, pull_policy, pull_secrets, service,
@@ -65,8 +65,8 @@ pub fn orch_deployment(
                 "--pooler-health-check-interval=500ms".to_owned(),
                 "--recovery-cycle-interval=500ms".to_owned(),
             ]),
-            env: (!settings.env.is_empty()).then_some(settings.env),
-            ports: container_ports(&PORTS),
+            env: (!settings.env.is_empty()).then(|| settings.env.clone()),
+            ports: container_ports(&settings.with_metrics_port(&PORTS)),
             resources: spec.multiorch.resources.clone(),
             volume_mounts: some_mounts(settings.mounts),
             ..Container::default()
@@ -90,8 +90,9 @@ pub fn orch_deployment(
 }
 
 /// The orchestrator's Service in `cell`.
-pub fn orch_service(shard: &Shard, cell: &str) -> Result<Service, BuildError> {
+pub fn orch_service(shard: &Shard, cell: &str, operator_env: &BTreeMap<String, String>) -> Result<Service, BuildError> {
+    let metrics = otel::metrics_port(shard.spec.observability.as_ref(), operator_env);
     let labels = object_labels(shard, cell)?;
     let meta = child_meta(shard, parts(shard)?.orch_service(cell), labels.clone());
-    Ok(service(meta, &labels, &PORTS))
+    Ok(service(meta, &labels, &otel::with_metrics_port(&PORTS, metrics)))
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, EnvVar, Volume, VolumeMount};
 
-use super::{env, mount};
+use super::{env, mount, scrape::METRICS_PORT_NAME};
 use crate::api::common::{ObservabilityConfig, SamplingConfigRef};
 
 /// The value of an endpoint that takes all telemetry settings away.
@@ -16,6 +16,11 @@ pub const DISABLED: &str = "disabled";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+const METRICS_EXPORTER: &str = "OTEL_METRICS_EXPORTER";
+/// The exporter that serves metrics instead of sending them.
+const PROMETHEUS: &str = "prometheus";
+/// Where it serves them: the port that OpenTelemetry's exporters have by default.
+const METRICS_PORT: u16 = 9464;
 /// How the samplers end that have a ratio as their argument.
 const RATIO_SAMPLER: &str = "traceidratio";
 /// The volume with the sampling file.
@@ -32,6 +37,18 @@ pub struct TelemetrySettings {
     pub volumes: Vec<Volume>,
     /// Mounts of the container.
     pub mounts: Vec<VolumeMount>,
+    /// The port at which metrics can be scraped, where there is one.
+    pub metrics_port: Option<u16>,
+}
+
+/// The port at which the data plane's metrics can be scraped, where `config` (with the operator's environment behind it) opens one.
+pub fn metrics_port(config: Option<&ObservabilityConfig>, operator_env: &BTreeMap<String, String>) -> Option<u16> {
+    TelemetrySettings::new(config, operator_env).metrics_port
+}
+
+/// Ports, and the one for metrics where there is one.
+pub fn with_metrics_port(ports: &[(&'static str, u16)], metrics: Option<u16>) -> Vec<(&'static str, u16)> {
+    ports.iter().copied().chain(metrics.map(|port| (METRICS_PORT_NAME, port))).collect()
 }
 
 impl TelemetrySettings {
@@ -50,7 +67,7 @@ impl TelemetrySettings {
         for (name, field) in [
             ("OTEL_EXPORTER_OTLP_PROTOCOL", &config.otlp_protocol),
             ("OTEL_TRACES_EXPORTER", &config.traces_exporter),
-            ("OTEL_METRICS_EXPORTER", &config.metrics_exporter),
+            (METRICS_EXPORTER, &config.metrics_exporter),
             ("OTEL_LOGS_EXPORTER", &config.logs_exporter),
             ("OTEL_METRIC_EXPORT_INTERVAL", &config.metric_export_interval),
             ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", &config.metrics_temporality),
@@ -76,7 +93,29 @@ impl TelemetrySettings {
         if let Some(file) = &config.sampling_config_ref {
             settings.add_sampling_file(file);
         }
+        if settings.env.iter().any(|var| var.name == METRICS_EXPORTER && var.value.as_deref() == Some(PROMETHEUS)) {
+            settings.metrics_port = Some(METRICS_PORT);
+            settings.env.push(env("OTEL_EXPORTER_PROMETHEUS_HOST", "0.0.0.0"));
+            settings.env.push(env("OTEL_EXPORTER_PROMETHEUS_PORT", METRICS_PORT.to_string()));
+        }
         settings
+    }
+
+    /// The ports of a container or Service: its own, and the one for metrics where that is open.
+    pub fn with_metrics_port(&self, ports: &[(&'static str, u16)]) -> Vec<(&'static str, u16)> {
+        with_metrics_port(ports, self.metrics_port)
+    }
+
+    /// For a second process of a pod: it opens no metrics port beside the first one's, and exports no metrics then.
+    pub fn of_second_process(&self) -> Vec<EnvVar> {
+        let mut vars = self.env.clone();
+        if self.metrics_port.is_some() {
+            vars.retain(|var| !var.name.starts_with("OTEL_EXPORTER_PROMETHEUS_"));
+            for var in vars.iter_mut().filter(|var| var.name == METRICS_EXPORTER) {
+                var.value = Some("none".to_owned());
+            }
+        }
+        vars
     }
 
     fn add_sampling_file(&mut self, file: &SamplingConfigRef) {
@@ -173,6 +212,22 @@ mod tests {
         assert_eq!(value(&elsewhere, "OTEL_EXPORTER_OTLP_HEADERS"), None, "credentials go to somebody else's endpoint");
     }
 
+    #[test]
+    fn metrics_that_are_scraped_have_a_port_of_the_first_process_alone() {
+        let config =
+            ObservabilityConfig { metrics_exporter: Some("prometheus".into()), ..ObservabilityConfig::default() };
+        let settings = TelemetrySettings::new(Some(&config), &operator_env());
+        assert_eq!(settings.metrics_port, Some(9464));
+        let last: Vec<&str> = names(&settings).into_iter().rev().take(2).collect();
+        assert_eq!(last, ["OTEL_EXPORTER_PROMETHEUS_PORT", "OTEL_EXPORTER_PROMETHEUS_HOST"]);
+        let second = settings.of_second_process();
+        assert!(second.iter().all(|var| !var.name.contains("PROMETHEUS")), "{second:?}");
+        assert!(second.iter().any(|var| var.name == METRICS_EXPORTER && var.value.as_deref() == Some("none")));
+        assert_eq!(settings.with_metrics_port(&[("http", 1)]), [("http", 1), ("metrics", 9464)]);
+        let pushed = TelemetrySettings::new(None, &operator_env());
+        assert_eq!((pushed.metrics_port, pushed.of_second_process()), (None, pushed.env));
+    }
+
     fn field() -> impl Strategy<Value = Option<String>> {
         proptest::option::of("[a-z_/:0-9]{0,12}")
     }
@@ -192,6 +247,7 @@ mod tests {
             ObservabilityConfig {
                 otlp_endpoint, otlp_protocol, traces_exporter, metrics_exporter, logs_exporter, metric_export_interval,
                 metrics_temporality, traces_sampler,
+                scrape_objects: None,
                 sampling_config_ref: named.then(|| SamplingConfigRef { name: "sampling".into(), key: "rules.yaml".into() }),
             }
         }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use super::otel::TelemetrySettings;
+use super::otel::{self, TelemetrySettings};
 use super::{
     BuildError, LIVENESS_PERIOD_SECONDS, READINESS_PERIOD_SECONDS, child_meta, claim_retention, claim_spec, cluster_of,
     container_ports, env, env_from_field, every, extended, headless_service, match_labels, mount, pull_policy,
@@ -120,10 +120,15 @@ impl PoolInCell<'_> {
     }
 
     /// The Service that gives each pod its name.
-    pub fn headless(&self) -> Result<Service, BuildError> {
+    pub fn headless(&self, operator_env: &BTreeMap<String, String>) -> Result<Service, BuildError> {
+        let metrics = otel::metrics_port(self.shard.spec.observability.as_ref(), operator_env);
         let labels = self.labels()?;
         let name = parts(self.shard)?.pool_headless(self.pool, self.cell);
-        Ok(headless_service(child_meta(self.shard, name, labels.clone()), &labels, &PORTS))
+        Ok(headless_service(
+            child_meta(self.shard, name, labels.clone()),
+            &labels,
+            &otel::with_metrics_port(&PORTS, metrics),
+        ))
     }
 
     /// The pods.
@@ -224,7 +229,7 @@ impl PoolInCell<'_> {
                 format!("--pg-port={POSTGRES_PORT}"),
             ]),
             env: Some(extended(vec![env_from_field("POD_NAME", "metadata.name")], settings.env.iter().cloned())),
-            ports: container_ports(&PORTS),
+            ports: container_ports(&settings.with_metrics_port(&PORTS)),
             resources: self.spec.multipooler.as_ref().and_then(|config| config.resources.clone()),
             restart_policy: Some("Always".to_owned()),
             security_context: Some(as_postgres()),
@@ -254,7 +259,7 @@ impl PoolInCell<'_> {
                 format!("--grpc-socket-file={DATA_PATH}/pgctld.sock"),
                 format!("--pg-hba-template={HBA_PATH}/{}", super::pg_hba::KEY),
             ]),
-            env: Some(extended(vec![env("PGDATA", format!("{DATA_PATH}/pg_data"))], settings.env.iter().cloned())),
+            env: Some(extended(vec![env("PGDATA", format!("{DATA_PATH}/pg_data"))], settings.of_second_process())),
             resources: self.spec.postgres.as_ref().and_then(|config| config.resources.clone()),
             security_context: Some(as_postgres()),
             volume_mounts: Some(extended(Self::mounts(settings), [mount(HBA_VOLUME, HBA_PATH)])),

@@ -1,5 +1,7 @@
 //! What the minimal sample becomes, object by object, as reviewed YAML.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::test_objects::{cell, cluster, operator_env, shard, table_group, topo, topo_server};
@@ -41,7 +43,10 @@ fn multiadmin_of_the_minimal_sample() {
 fn the_gateway_of_the_minimal_sample() {
     let deployment = gateway::gateway_deployment(&cell(), &operator_env()).unwrap();
     insta::assert_yaml_snapshot!("gateway_deployment", yaml(&deployment));
-    insta::assert_yaml_snapshot!("gateway_service", yaml(&gateway::gateway_service(&cell()).unwrap()));
+    insta::assert_yaml_snapshot!(
+        "gateway_service",
+        yaml(&gateway::gateway_service(&cell(), &BTreeMap::new()).unwrap())
+    );
 }
 
 #[test]
@@ -50,11 +55,14 @@ fn the_shard_of_the_minimal_sample() {
     assert_eq!(orch::cells(&shard).unwrap(), ["zone-a"]);
     insta::assert_yaml_snapshot!("pg_hba_config_map", yaml(&pg_hba::config_map(&shard).unwrap()));
     insta::assert_yaml_snapshot!("orch_deployment", yaml(&orch::orch_deployment(&shard, "zone-a", &env).unwrap()));
-    insta::assert_yaml_snapshot!("orch_service", yaml(&orch::orch_service(&shard, "zone-a").unwrap()));
+    insta::assert_yaml_snapshot!(
+        "orch_service",
+        yaml(&orch::orch_service(&shard, "zone-a", &BTreeMap::new()).unwrap())
+    );
     let pools = pool::all(&shard).unwrap();
     assert_eq!(pools.len(), 1);
     insta::assert_yaml_snapshot!("pool_stateful_set", yaml(&pools[0].stateful_set(&env).unwrap()));
-    insta::assert_yaml_snapshot!("pool_headless_service", yaml(&pools[0].headless().unwrap()));
+    insta::assert_yaml_snapshot!("pool_headless_service", yaml(&pools[0].headless(&BTreeMap::new()).unwrap()));
     insta::assert_yaml_snapshot!("pool_backup_claim", yaml(&pools[0].backup_claim().unwrap()));
 }
 

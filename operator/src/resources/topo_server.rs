@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, PersistentVolumeClaim, PodSp
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
+use super::scrape::METRICS_PORT_NAME;
 use super::{
     BuildError, ETCD_READINESS_PERIOD_SECONDS, LIVENESS_PERIOD_SECONDS, child_meta, claim_retention, claim_spec,
     cluster_of, container_ports, env, env_from_field, every, headless_service, http_get, match_labels, mount, service,
@@ -42,7 +43,7 @@ pub fn stateful_set(server: &TopoServer) -> Result<StatefulSet, BuildError> {
         name: "etcd".to_owned(),
         image: Some(etcd.image.clone().unwrap_or_else(|| defaults::ETCD_IMAGE.to_owned())),
         env: Some(environment(server)),
-        ports: container_ports(&[("client", TOPO_CLIENT_PORT), ("peer", PEER_PORT), ("metrics", METRICS_PORT)]),
+        ports: container_ports(&[("client", TOPO_CLIENT_PORT), ("peer", PEER_PORT), (METRICS_PORT_NAME, METRICS_PORT)]),
         resources: etcd.resources.clone(),
         volume_mounts: Some(vec![mount(DATA_VOLUME, DATA_PATH)]),
         startup_probe: startup(tcp_socket(METRICS_PORT)),
@@ -107,7 +108,11 @@ fn environment(server: &TopoServer) -> Vec<EnvVar> {
 pub fn headless(server: &TopoServer) -> Result<Service, BuildError> {
     let labels = object_labels(server)?;
     let meta = child_meta(server, names::topo_headless(&server.name_any()), labels.clone());
-    Ok(headless_service(meta, &labels, &[("client", TOPO_CLIENT_PORT), ("peer", PEER_PORT)]))
+    Ok(headless_service(
+        meta,
+        &labels,
+        &[("client", TOPO_CLIENT_PORT), ("peer", PEER_PORT), (METRICS_PORT_NAME, METRICS_PORT)],
+    ))
 }
 
 /// The Service for clients.

@@ -44,6 +44,15 @@ impl Manager {
         self.watch::<K>().store.clone()
     }
 
+    /// The cache of a kind whose definition may come later, or go: it is empty while there is none ([`Store::served`]), and nobody waits
+    /// for its first list.
+    pub fn optional_store<K: Watched>(&mut self) -> Store<K> {
+        let watch = self.watch::<K>();
+        watch.optional = true;
+        watch.store.set_served(false);
+        watch.store.clone()
+    }
+
     /// Restricts the watch of a kind to the objects that a label selector matches. The cache then holds only those.
     pub fn select<K: Watched>(&mut self, label_selector: &str) {
         self.watch::<K>().label_selector = Some(label_selector.to_owned());
@@ -145,6 +154,17 @@ impl<P: Watched, R: Reconciler> ControllerBuilder<'_, P, R> {
                 queue.add(key, Cause::Watched(kind_name::<K>(), change.key.clone()));
             }
         })
+    }
+
+    /// Wakes the controller for the keys that `keys` says, whenever the definition of an optional kind is found.
+    pub fn when_served<K: Watched>(self, keys: impl Fn() -> Vec<ObjectKey> + Send + Sync + 'static) -> Self {
+        let queue = self.queue.clone();
+        self.manager.watch::<K>().when_served.push(Box::new(move || {
+            for key in keys() {
+                queue.add(key.clone(), Cause::Watched("CustomResourceDefinition", key));
+            }
+        }));
+        self
     }
 
     /// Hands the controller over to the manager.

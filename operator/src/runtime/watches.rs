@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -77,6 +80,7 @@ pub struct Store<K>(Arc<Inner<K>>);
 struct Inner<K> {
     objects: RwLock<BTreeMap<ObjectKey, Arc<K>>>,
     synced: Signal,
+    unserved: AtomicBool,
 }
 
 impl<K> Clone for Store<K> {
@@ -87,7 +91,11 @@ impl<K> Clone for Store<K> {
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self(Arc::new(Inner { objects: RwLock::default(), synced: Signal::default() }))
+        Self(Arc::new(Inner {
+            objects: RwLock::default(),
+            synced: Signal::default(),
+            unserved: AtomicBool::new(false),
+        }))
     }
 }
 
@@ -127,6 +135,15 @@ impl<K: Resource> Store<K> {
     /// All objects in key order.
     pub fn all(&self) -> Vec<Arc<K>> {
         self.filtered(|_| true)
+    }
+
+    /// Whether the API server knows the kind. Of kinds that are no option it is taken for granted.
+    pub fn served(&self) -> bool {
+        !self.0.unserved.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_served(&self, served: bool) {
+        self.0.unserved.store(!served, Ordering::Release);
     }
 
     /// Whether the first list is in.
@@ -184,11 +201,21 @@ pub(super) struct KindWatch<K> {
     pub store: Store<K>,
     pub listeners: Vec<Listener<K>>,
     pub label_selector: Option<String>,
+    /// Whether the kind's definition may be missing.
+    pub optional: bool,
+    /// Called when the definition of an optional kind has been found and its first list is in.
+    pub when_served: Vec<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl<K> Default for KindWatch<K> {
     fn default() -> Self {
-        Self { store: Store::default(), listeners: Vec::new(), label_selector: None }
+        Self {
+            store: Store::default(),
+            listeners: Vec::new(),
+            label_selector: None,
+            optional: false,
+            when_served: Vec::new(),
+        }
     }
 }
 
@@ -210,22 +237,48 @@ impl<K: Watched> AnyWatch for KindWatch<K> {
     }
 
     fn run(self: Box<Self>, client: Client, health: Health) -> BoxFuture<'static, ()> {
-        Box::pin(self.follow(client, health))
+        Box::pin(async move {
+            if !self.optional {
+                return self.follow(&client, &health).await;
+            }
+            loop {
+                while !is_served::<K>(&client).await {
+                    // Nobody waits for what is not there.
+                    self.store.0.synced.give();
+                    tokio::time::sleep(REDISCOVERY).await;
+                }
+                tracing::info!(kind = %K::kind(&()), "kind found");
+                self.follow(&client, &health).await;
+                tracing::info!(kind = %K::kind(&()), "kind is gone");
+                self.store.set_served(false);
+                for change in self.store.replace(Vec::new()) {
+                    self.tell(&change);
+                }
+                tokio::time::sleep(REDISCOVERY).await;
+            }
+        })
     }
 }
 
 impl<K: Watched> KindWatch<K> {
-    async fn follow(self: Box<Self>, client: Client, health: Health) {
+    fn tell(&self, change: &Change<K>) {
+        for listener in &self.listeners {
+            listener(change);
+        }
+    }
+
+    /// Never ends, but for an optional kind whose definition goes.
+    async fn follow(&self, client: &Client, health: &Health) {
         let kind = K::kind(&());
         let check = format!("watch-{}", K::plural(&()));
         // A watch that ends takes its check along as failed: nobody follows any more.
-        let _ended = FailsWhenDropped { health: health.clone(), check: check.clone() };
+        let _ended = (!self.optional).then(|| FailsWhenDropped { health: health.clone(), check: check.clone() });
         health.pass(Probe::Live, &check);
         let mut config = watcher::Config::default();
         if let Some(selector) = &self.label_selector {
             config = config.labels(selector);
         }
-        let events = watcher::watcher(Api::<K>::all(client), config);
+        let events = watcher::watcher(Api::<K>::all(client.clone()), config);
         let mut events = std::pin::pin!(events);
         let mut listed = Vec::new();
         let mut backoff = WatchBackoff::default();
@@ -243,10 +296,18 @@ impl<K: Watched> KindWatch<K> {
                 Ok(Event::InitDone) => {
                     let changes = self.store.replace(std::mem::take(&mut listed));
                     self.store.0.synced.give();
+                    if self.optional && !self.store.served() {
+                        self.store.set_served(true);
+                        self.when_served.iter().for_each(|wake| wake());
+                    }
                     changes
                 }
                 Ok(Event::Apply(object)) => self.store.apply(object).into_iter().collect(),
                 Ok(Event::Delete(object)) => self.store.delete(&ObjectKey::of(&object)).into_iter().collect(),
+                Err(error) if self.optional && is_not_found(&error) => {
+                    health.pass(Probe::Live, &check);
+                    return;
+                }
                 Err(error) => {
                     let (delay, first) = backoff.failed(Instant::now());
                     if first {
@@ -264,13 +325,30 @@ impl<K: Watched> KindWatch<K> {
                 health.pass(Probe::Live, &check);
                 tracing::info!(kind = %kind, "watch works again");
             }
-            for change in &changes {
-                for listener in &self.listeners {
-                    listener(change);
-                }
-            }
+            changes.iter().for_each(|change| self.tell(change));
         }
     }
+}
+
+/// Between two looks at whether the definition of an optional kind has come.
+pub const REDISCOVERY: Duration = Duration::from_secs(60);
+
+/// Whether the API server knows a kind; an answer that says neither counts as no.
+async fn is_served<K: Watched>(client: &Client) -> bool {
+    let known = client.list_api_group_resources(&K::api_version(&())).await;
+    known.is_ok_and(|list| list.resources.iter().any(|resource| resource.name == K::plural(&())))
+}
+
+/// Whether a watch failed because there is nothing to watch.
+fn is_not_found(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
+        watcher::Error::WatchError(status) => status.code,
+        _ => 0,
+    };
+    code == 404
 }
 
 /// How long a watch may fail before the operator says that it is no longer alive. An outage of the API server that is shorter costs no

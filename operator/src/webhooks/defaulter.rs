@@ -11,9 +11,10 @@ use crate::{
     resolver::{self, TemplateSource, defaults},
 };
 
-/// Fills in what is left out. What cannot be resolved is left as it is: the validator says why.
-pub fn fill_in(cluster: &mut MultigresCluster, templates: &dyn TemplateSource) {
-    resolver::populate_defaults(&mut cluster.spec, templates);
+/// Fills in what is left out. What cannot be resolved is left as it is: the validator says why. Answers with a sentence for each pool
+/// that was put in.
+pub fn fill_in(cluster: &mut MultigresCluster, templates: &dyn TemplateSource) -> Vec<String> {
+    let decisions = resolver::populate_defaults(&mut cluster.spec, templates);
     let chosen = &mut cluster.spec.template_defaults;
     for (chosen, exists) in [
         (&mut chosen.core_template, templates.core(defaults::TEMPLATE).is_some()),
@@ -33,6 +34,7 @@ pub fn fill_in(cluster: &mut MultigresCluster, templates: &dyn TemplateSource) {
     if cluster.spec.template_defaults.shard_template.is_none() {
         shards(cluster, templates);
     }
+    decisions
 }
 
 fn core(cluster: &mut MultigresCluster, templates: &dyn TemplateSource) {
@@ -128,7 +130,7 @@ mod tests {
     #[test]
     fn a_minimal_cluster_says_everything_afterwards_and_is_filled_in_once() {
         let mut filled = cluster(json!({"cells": [{"name": "zone-a", "zone": "a"}]}));
-        fill_in(&mut filled, &NoTemplates);
+        assert_eq!(fill_in(&mut filled, &NoTemplates).len(), 1);
         let spec = serde_json::to_value(&filled.spec).unwrap();
         assert_eq!(spec["globalTopoServer"]["etcd"]["replicas"], 3);
         assert!(spec["multiadmin"]["spec"]["replicas"].is_number());
@@ -138,7 +140,7 @@ mod tests {
         // Cells that come later belong to it, too.
         assert_eq!(shard["pools"]["default"].get("cells").unwrap_or(&json!([])), &json!([]));
         let once = filled.clone();
-        fill_in(&mut filled, &NoTemplates);
+        assert!(fill_in(&mut filled, &NoTemplates).is_empty());
         assert_eq!(filled, once);
     }
 

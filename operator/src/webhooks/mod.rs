@@ -33,6 +33,7 @@ use self::{
 use crate::{
     api::MultigresCluster,
     host::{BoxedListener, system_time},
+    labels,
     observability::{
         Failure, Telemetry, TraceOrigin, current_span_context, propagation,
         server::{Answer, Handler, serve, text},
@@ -214,19 +215,25 @@ impl Webhooks {
         let lookup = Lookup::of(&self.client, &ask.namespace, &cluster.spec).await?;
         let mut filled = cluster.clone();
         filled.metadata.namespace = Some(ask.namespace.clone());
-        defaulter::fill_in(&mut filled, &lookup);
+        let decisions = defaulter::fill_in(&mut filled, &lookup);
         let mut verdict = Verdict::allowed();
         if filled.spec != cluster.spec {
             verdict.replace("/spec", &filled.spec);
+        }
+        let mut annotations = cluster.annotations().clone();
+        if !decisions.is_empty() {
+            // The controller finds nothing left out any more: it tells what was decided here.
+            annotations.insert(labels::IMPLICIT_DEFAULTS.to_owned(), decisions.join("; "));
         }
         // A change of nothing stays one: it begins no trace.
         let before = ask.old_object::<MultigresCluster>();
         if before.is_none_or(|before| before.spec != filled.spec)
             && let Some(context) = current_span_context()
         {
-            let mut annotations = cluster.annotations().clone();
             annotations.retain(|name, _| name != propagation::TRACESTATE_ANNOTATION);
             annotations.extend(propagation::annotations(&context, system_time()));
+        }
+        if annotations != *cluster.annotations() {
             verdict.replace("/metadata/annotations", &annotations);
         }
         Ok(verdict)

@@ -103,7 +103,17 @@ fn metrics_are_for_those_whom_the_api_server_lets_in() {
     assert_eq!((status, why.as_str()), (403, "Authorization denied for user system:serviceaccount:default:stranger\n"));
     let (status, text) = ask(Some(&world.token("default", "reader")));
     assert_eq!(status, 200);
-    assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    // What this very process uses.
+    let value = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+        line.and_then(|line| line.split(' ').nth(1)?.parse::<f64>().ok()).unwrap_or_else(|| panic!("no {name}: {text}"))
+    };
+    assert!((1e6..1e9).contains(&value("process_resident_memory_bytes")), "{}", value("process_resident_memory_bytes"));
+    assert!(value("process_virtual_memory_bytes") > value("process_resident_memory_bytes"));
+    assert!(value("process_virtual_memory_max_bytes") > value("process_virtual_memory_bytes"));
+    assert!((3.0..1000.0).contains(&value("process_open_fds")), "{}", value("process_open_fds"));
+    assert!(value("process_max_fds") > value("process_open_fds"));
+    assert!((0.001..60.0).contains(&value("process_cpu_seconds_total")), "{}", value("process_cpu_seconds_total"));
     // Without TLS there is nothing to be had.
     assert!(!get(operator.metrics, "/metrics").contains("200"));
 }

@@ -3,22 +3,32 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use etcd_api::client::KvClient;
 use http::StatusCode;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy as client;
+use multigres_operator::{
+    host::NoFiles,
+    tls::client::{ClientTls, HttpsConnector, Trust},
+};
 use scenario_expectations::{BackendError, Backends, LogLine, backends::Result};
 use serde_json::Value;
 use sim_net::{
     Host,
-    http::{Client, Connector},
+    http::{Client, Connector, Executor},
 };
 use sim_world::logs::LogStore;
 
-use crate::kube_client::KubeClient;
+use crate::{kube_client::KubeClient, operator};
 
 const PROMETHEUS: &str = "http://prometheus.multigres-operator.svc:9090";
 const TEMPO: &str = "http://tempo.multigres-operator.svc:3200";
 const OPERATOR_METRICS: &str =
-    "http://multigres-operator-controller-manager-metrics-service.multigres-operator.svc:8443/metrics";
+    "https://multigres-operator-controller-manager-metrics-service.multigres-operator.svc:8443/metrics";
+/// How long the operator may take to answer, and how much.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
+const METRICS_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ETCD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The query interfaces of a world.
@@ -62,12 +72,26 @@ impl Embedded {
         }
     }
 
-    /// The operator's metrics in the text format; nothing where no operator answers.
+    /// The operator's metrics in the text format, as its Prometheus's account may get them; nothing where no operator answers.
     pub async fn operator_metrics(&self) -> String {
-        match self.http.get(OPERATOR_METRICS).await {
-            Ok(response) if response.status().is_success() => String::from_utf8_lossy(response.body()).into_owned(),
-            _ => String::new(),
-        }
+        self.ask_operator().await.unwrap_or_default()
+    }
+
+    async fn ask_operator(&self) -> Option<String> {
+        let token = self.kube.token("multigres-operator", "prometheus").await.ok()?;
+        let tls = ClientTls { trust: Trust::Anybody, ..ClientTls::default() };
+        let connector = HttpsConnector::new(operator::connector(self.host.clone()), Arc::new(NoFiles), tls);
+        let request = http::Request::get(OPERATOR_METRICS)
+            .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(Full::<Bytes>::default())
+            .ok()?;
+        let asked = async {
+            let response = client::Client::builder(Executor).build(connector).request(request).await.ok()?;
+            let page = response.status().is_success();
+            let body = Limited::new(response.into_body(), METRICS_BYTES_MAX).collect().await.ok()?.to_bytes();
+            page.then(|| String::from_utf8_lossy(&body).into_owned())
+        };
+        tokio::time::timeout(METRICS_TIMEOUT, asked).await.ok().flatten()
     }
 
     /// A client of each topology server: those that the operator runs, and Services of somebody else's etcd, which say by

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use scenario_expectations::{BackendError, backends::Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sim_net::{Host, http::Client};
 
 const API_SERVER: &str = "http://kubernetes.default.svc:443";
@@ -109,6 +109,18 @@ impl KubeClient {
         let path = self.resource(kind).await?.path(Some(namespace), Some(name));
         let (status, body) = self.ask(Method::DELETE, &path, None).await?;
         accepted(status, body).map(|_| ())
+    }
+
+    /// A token of a service account, as a pod of it has one.
+    pub async fn token(&self, namespace: &str, account: &str) -> Result<String> {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        let (status, body) = self.ask(Method::POST, &path, Some(("application/json", request.to_string()))).await?;
+        let body = accepted(status, body)?;
+        body["status"]["token"]
+            .as_str()
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| malformed("a token request without a token"))
     }
 
     async fn resource(&self, kind: &str) -> Result<Resource> {

@@ -33,6 +33,7 @@ pub mod promtool;
 pub mod recording;
 mod run;
 mod silence;
+mod usage;
 
 pub use project::{Loaded, Project, ProjectError};
 pub use run::{Options, RunOutcome, run};

@@ -12,6 +12,8 @@ use sim_kube::Exit;
 use sim_net::Listener;
 use sim_world::process::Context;
 
+use crate::usage::Meter;
+
 /// The repository of the operator's image in `deploy/operator`.
 pub const IMAGE: &str = "multigres/multigres-operator";
 
@@ -60,44 +62,55 @@ async fn run_until(context: Context, shutdown: host::Shutdown) -> Result<(), (i3
     }
 }
 
+/// Connections from a host of the world.
+pub(crate) fn connector(from: sim_net::Host) -> Connector {
+    connector_through(from, Arc::default())
+}
+
+fn connector_through(from: sim_net::Host, meter: Arc<Meter>) -> Connector {
+    Connector::new(move |uri: http::Uri| -> BoxFuture<'static, io::Result<BoxedIo>> {
+        let (out, meter) = (from.clone(), meter.clone());
+        Box::pin(async move {
+            let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+            let target = format!("{}:{port}", uri.host().unwrap_or_default());
+            out.connect(&target).await.map(|stream| Box::new(meter.watch(stream)) as BoxedIo)
+        })
+    })
+}
+
 fn surroundings(
     context: &Context,
     env: BTreeMap<String, String>,
     kube_config: kube::Config,
     shutdown: host::Shutdown,
 ) -> host::Host {
-    let (out, inbound) = (context.host.clone(), context.host.clone());
-    let connect = move |uri: http::Uri| -> BoxFuture<'static, io::Result<BoxedIo>> {
-        let out = out.clone();
-        Box::pin(async move {
-            let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-            let target = format!("{}:{port}", uri.host().unwrap_or_default());
-            out.connect(&target).await.map(|stream| Box::new(stream) as BoxedIo)
-        })
-    };
+    let (inbound, meter) = (context.host.clone(), Arc::new(Meter::default()));
+    let connector = connector_through(context.host.clone(), meter.clone());
+    let accepting = meter.clone();
     let listen = move |port: u16| -> BoxFuture<'static, io::Result<BoxedListener>> {
-        let listener = inbound.listen(port).map(|listener| Box::new(WorldListener(listener)) as BoxedListener);
+        let listener = inbound.listen(port);
+        let listener = listener.map(|listener| Box::new(WorldListener(listener, accepting.clone())) as BoxedListener);
         Box::pin(async move { listener })
     };
     let log = context.log.clone();
     host::Host {
         kube_config,
-        connector: Connector::new(connect),
+        connector,
         listen: Arc::new(listen),
         env,
         args: context.args.clone(),
         files: Arc::new(WorldFiles(context.files.clone())),
         shutdown,
         log_writer: Arc::new(move |line| log(line)),
-        resident_memory_bytes: None,
+        process: Some(meter),
     }
 }
 
-struct WorldListener(Listener);
+struct WorldListener(Listener, Arc<Meter>);
 
 impl host::Listener for WorldListener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxedIo>> {
-        Box::pin(async { self.0.accept().await.map(|(stream, _)| Box::new(stream) as BoxedIo) })
+        Box::pin(async { self.0.accept().await.map(|(stream, _)| Box::new(self.1.watch(stream)) as BoxedIo) })
     }
 
     fn answers_changed(&self) -> Arc<dyn Fn() + Send + Sync> {

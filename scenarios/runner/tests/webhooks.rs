@@ -1,10 +1,16 @@
 //! The operator's webhooks as users of the API server meet them: what is refused and in which words, that nothing passes while nobody
 //! can be asked, and that certificates are exchanged while requests come in.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use http::{Method, Request};
+use multigres_operator::tls::pki::{self, Pair};
 use scenario_runner::{Project, manifests::Manifests, operator};
 use serde_json::{Value, json};
 use sim_clock::WorldOptions;
@@ -74,12 +80,27 @@ where
     F: Future<Output = T>,
     T: Send + 'static,
 {
+    let with_args = |deployed: &mut Vec<Value>| {
+        for object in deployed.iter_mut().filter(|object| object["kind"] == "Deployment") {
+            let list = object["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
+            list.extend(args.iter().map(|arg| json!(arg)));
+        }
+    };
+    in_changed_world(with_args, program)
+}
+
+/// The same, with manifests that were changed.
+fn in_changed_world<F, T>(
+    change: impl FnOnce(&mut Vec<Value>),
+    program: impl FnOnce(World, User) -> F + Send + 'static,
+) -> T
+where
+    F: Future<Output = T>,
+    T: Send + 'static,
+{
     let project = Project::around(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("the crate lies in its project");
     let mut deployed = Manifests::deployed(&project, true, false).unwrap();
-    for object in deployed.iter_mut().filter(|object| object["kind"] == "Deployment") {
-        let list = object["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
-        list.extend(args.iter().map(|arg| json!(arg)));
-    }
+    change(&mut deployed);
     sim_clock::run(WorldOptions::seeded(1), move || async move {
         let world = World::builder().manifests(deployed).image(operator::IMAGE, operator::run).start().await.unwrap();
         world.ready().await.unwrap();
@@ -171,6 +192,56 @@ fn while_the_operator_cannot_be_asked_nothing_is_stored() {
         assert_eq!(user.patch(&path, &json!({"spec": {"replicas": 1}})).await.status, 200);
         tokio::time::sleep(Duration::from_secs(60)).await;
         let stored = user.create(CLUSTERS, &cluster("minimal", &spec)).await;
+        assert_eq!(stored.status, 201, "{}", stored.told());
+    });
+}
+
+/// A certificate as cert-manager's Secrets hold it.
+fn tls_data(leaf: &Pair) -> Value {
+    json!({"tls.crt": BASE64.encode(&leaf.certificate), "tls.key": BASE64.encode(&leaf.key)})
+}
+
+#[test]
+fn certificates_that_somebody_else_issues_are_served_and_followed() {
+    const SECRET: &str = "webhook-server-cert";
+    /// A little before worlds begin.
+    const EARLIER: Duration = Duration::from_secs(1_770_828_600);
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    let issued: SystemTime = UNIX_EPOCH + EARLIER;
+    let names = ["multigres-operator-webhook-service.multigres-operator.svc".to_owned()];
+    let authority = pki::authority("somebody", issued, YEAR).unwrap();
+    // The first one ends two hours after worlds begin.
+    let first = pki::leaf(&authority, &names, issued, Duration::from_secs(3 * 3600)).unwrap();
+    let second = pki::leaf(&authority, &names, issued, YEAR).unwrap();
+    let mount = |deployed: &mut Vec<Value>| {
+        for object in deployed.iter_mut() {
+            if object["kind"] == "Deployment" {
+                let pod = &mut object["spec"]["template"]["spec"];
+                pod["volumes"] = json!([{"name": "certificate", "secret": {"secretName": SECRET}}]);
+                pod["containers"][0]["volumeMounts"] =
+                    json!([{"name": "certificate", "mountPath": "/var/run/secrets/webhook", "readOnly": true}]);
+            }
+            for webhook in object["webhooks"].as_array_mut().into_iter().flatten() {
+                webhook["clientConfig"]["caBundle"] = json!(BASE64.encode(&authority.certificate));
+            }
+        }
+        deployed.push(json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": SECRET, "namespace": "multigres-operator"}, "data": tls_data(&first)}));
+    };
+    in_changed_world(mount, move |_world, user| async move {
+        let spec = json!({"cells": [{"name": "zone-a", "zone": "a"}]});
+        let stored = user.create(CLUSTERS, &cluster("first", &spec)).await;
+        assert_eq!(stored.status, 201, "{}", stored.told());
+        let own = user.get(&format!("{SECRETS}/multigres-operator-ca-secret")).await;
+        assert_eq!(own["code"], 404, "the operator makes no authority of its own: {own}");
+        tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+        let refused = user.create(CLUSTERS, &cluster("second", &spec)).await;
+        assert_eq!(refused.status, 500, "{}", refused.told());
+        assert!(refused.told().contains("certificate"), "{}", refused.told());
+        let renewed = user.patch(&format!("{SECRETS}/{SECRET}"), &json!({"data": tls_data(&second)})).await;
+        assert_eq!(renewed.status, 200, "{}", renewed.told());
+        tokio::time::sleep(Duration::from_secs(180)).await;
+        let stored = user.create(CLUSTERS, &cluster("second", &spec)).await;
         assert_eq!(stored.status, 201, "{}", stored.told());
     });
 }

@@ -74,7 +74,7 @@ pub async fn run(host: Host, start: Start, log: Log) -> Result<(), DataplaneErro
     let health = Arc::new(Health { program, ready: AtomicBool::new(topology.is_none()) });
     let mut parts: Vec<BoxFuture<'_, u16>> = Vec::new();
     let mut changers: Vec<Changer> = Vec::new();
-    for (port, serves) in ports.0 {
+    for (port, serves) in ports.0.into_iter().chain(metrics_port(&start.env)) {
         let failed =
             |error: std::io::Error| DataplaneError::Port { program: program.name(), port, reason: error.to_string() };
         let listener = host.listen(port).map_err(failed)?;
@@ -126,6 +126,17 @@ enum Serves {
     Http,
     Grpc,
     Postgres,
+    Metrics,
+}
+
+/// Where metrics can be scraped, if the environment says so. What listens on the loopback address alone, as the exporter does by default,
+/// nobody reaches.
+fn metrics_port(env: &BTreeMap<String, String>) -> Option<(u16, Serves)> {
+    const PORT: u16 = 9464;
+    let get = |name: &str| env.get(name).map_or("", String::as_str);
+    let served = get("OTEL_METRICS_EXPORTER").split(',').any(|exporter| exporter.trim() == "prometheus");
+    let reached = !matches!(get("OTEL_EXPORTER_PROMETHEUS_HOST"), "" | "localhost" | "127.0.0.1");
+    (served && reached).then(|| (get("OTEL_EXPORTER_PROMETHEUS_PORT").parse().unwrap_or(PORT), Serves::Metrics))
 }
 
 struct Ports(Vec<(u16, Serves)>);
@@ -159,6 +170,20 @@ async fn serve(mut listener: Listener, serves: Serves, health: Arc<Health>) {
         }
         Serves::Grpc => {
             net_http::serve(listener, net_http::Limits::default(), |_| std::future::ready(unimplemented())).await;
+        }
+        // What the exporter says of a process without instruments: who it is.
+        Serves::Metrics => {
+            let page = format!(
+                "# HELP target_info Target metadata\n# TYPE target_info gauge\ntarget_info{{service_name=\"{}\"}} 1\n",
+                health.program.name()
+            );
+            let handler = move |request: Request<Bytes>| {
+                std::future::ready(match request.uri().path() {
+                    "/metrics" => net_http::response(StatusCode::OK, "text/plain; version=0.0.4", page.clone()),
+                    _ => net_http::response(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
+                })
+            };
+            net_http::serve(listener, net_http::Limits::default(), handler).await;
         }
         // The port is open, as a TCP probe wants it; the protocol is not spoken yet.
         Serves::Postgres => while listener.accept().await.is_ok() {},

@@ -8,10 +8,11 @@ use std::{
 use scenario_runner::RunOutcome;
 
 /// The operator's roles in `deploy/operator/rbac.yaml`.
-const ROLES: [&str; 3] = [
+const ROLES: [&str; 4] = [
     "multigres-operator-manager-role",
     "multigres-operator-leader-election-role",
     "multigres-operator-webhook-certs-role",
+    "multigres-operator-metrics-auth-role",
 ];
 
 /// What a role grants and no scenario needs, with the reason why it is granted all the same: verb, resource.
