@@ -33,8 +33,8 @@ Ports
   --metrics-cert-name NAME          file of the certificate in that folder (default tls.crt)
   --metrics-cert-key NAME           file of the key in that folder (default tls.key)
   --metrics-client-ca-file PATH     clients with a certificate of these authorities may read /metrics without a token
-  --otlp-metrics[=BOOL]             also send metrics to the OTLP endpoint, every 30 s (OTEL_METRIC_EXPORT_INTERVAL) and under
-                                    names of their own, so that nothing is counted twice (default false)
+  --otlp-metrics[=BOOL]             also send metrics to the OTLP endpoint, every 30 s (OTEL_METRIC_EXPORT_INTERVAL)
+                                    and under names of their own, so that nothing is counted twice (default false)
 
 Webhooks
   --webhook-enable[=BOOL]           serve admission webhooks (default true)

@@ -371,9 +371,10 @@ impl Registry {
         self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(refresh));
     }
 
-    /// The names of all families, those without series included.
-    pub fn names(&self) -> Vec<&'static str> {
-        self.families.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    /// Names and kinds of all families, those without series included.
+    pub fn names(&self) -> BTreeMap<&'static str, Kind> {
+        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        families.values().map(|family| (family.name, family.kind)).collect()
     }
 
     /// All families with their values of this moment, sorted by name and labels. One without series is left out.

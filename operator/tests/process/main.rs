@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a real program is watched in real time")]
 
+mod collector;
 mod secure;
 mod world;
 
@@ -116,4 +117,34 @@ fn metrics_are_for_those_whom_the_api_server_lets_in() {
     assert!((0.001..60.0).contains(&value("process_cpu_seconds_total")), "{}", value("process_cpu_seconds_total"));
     // Without TLS there is nothing to be had.
     assert!(!get(operator.metrics, "/metrics").contains("200"));
+}
+
+#[test]
+fn spans_go_over_https_to_a_collector_that_the_named_authority_vouches_for_and_to_no_other() {
+    let (world, collector) = (World::start(), collector::Collector::start());
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let env = |authority: &str| {
+        [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.clone()),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", authority.to_owned()),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned()),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "500".to_owned()),
+        ]
+    };
+    let start = |name: &str, authority: &Path| {
+        let env = env(&path(authority));
+        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Operator::start_in(&world, name, &env)
+    };
+    let operator = start("https", &collector.authority);
+    operator.wait_ready();
+    world.apply_minimal();
+    collector.wait_for("MultigresCluster.Reconcile");
+    let (code, log) = operator.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("trace export failed"), "{log}");
+    // Everything is reconciled once at the start, so that there are spans to send.
+    let operator = start("https-stranger", &collector.stranger);
+    operator.wait_for_line("trace export failed");
+    operator.wait_for_line("invalid peer certificate");
 }

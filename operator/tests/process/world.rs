@@ -189,6 +189,20 @@ impl Operator {
 
     /// Starts it with another kubeconfig.
     pub fn start_with(_: &World, name: &str, kubeconfig: &str, args: &[&str]) -> Self {
+        Self::launch(name, kubeconfig, &[], args)
+    }
+
+    /// Starts it as [`Operator::start`] does, with more in its environment.
+    pub fn start_in(world: &World, name: &str, env: &[(&str, &str)]) -> Self {
+        Self::launch(name, world.kubeconfig(), env, &[])
+    }
+
+    /// Waits until it has logged a line that contains `text`.
+    pub fn wait_for_line(&self, text: &str) {
+        until_or(text, || self.text().lines().any(|line| line.contains(text)), || self.text());
+    }
+
+    fn launch(name: &str, kubeconfig: &str, env: &[(&str, &str)], args: &[&str]) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("process-{name}"));
         fs::create_dir_all(&folder).unwrap();
         let (config, log) = (folder.join("kubeconfig"), folder.join("log"));
@@ -205,6 +219,7 @@ impl Operator {
             })
             .arg("--webhook-enable=false")
             .args(args)
+            .envs(env.iter().copied())
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
             .spawn()

@@ -136,7 +136,7 @@ fn step(context: &Context<'_>, node: &Node) -> Option<Step> {
             match merge {
                 Some(node) => Some(Action::Patch { object, merge: node.to_json() }),
                 None => {
-                    let help = Some("a patch is a JSON merge patch: `with: { spec: { … } }`".to_string());
+                    let help = Some("a patch is written `with: { spec: { … } }`".to_string());
                     context.error(Code::SCN005, value.span, "`patch` needs `with`", help);
                     None
                 }
@@ -150,15 +150,18 @@ fn step(context: &Context<'_>, node: &Node) -> Option<Step> {
                 None
             }
         },
-        _ => context.subject(value).map(Action::Delete),
+        _ => {
+            let options = merge.map(Node::to_json);
+            context.subject(value).map(|subject| Action::Delete { subject, options })
+        }
     });
     if lasts.is_some() && action.as_ref().is_some_and(|action| !matches!(action, Action::Silence { .. })) {
         context.error(Code::SCN003, reader.key_span("for"), "only `silence` takes `for`", None);
     }
     if let (Some(node), Some(action)) = (merge, &action)
-        && !matches!(action, Action::Patch { .. })
+        && !matches!(action, Action::Patch { .. } | Action::Delete { .. })
     {
-        context.error(Code::SCN003, node.head(), "only `patch` takes `with`", None);
+        context.error(Code::SCN003, node.head(), "only `patch` and `delete` take `with`", None);
     }
     reader.finish();
     Some(Step { action: action?, at: at?, name, span: node.head() })

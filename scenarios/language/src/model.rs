@@ -123,7 +123,7 @@ pub enum Action {
     Heal(Spanned<String>),
     /// Applies objects, as `kubectl apply` would.
     Apply(Vec<Spanned<Source>>),
-    /// Patches one object with a JSON merge patch.
+    /// Patches one object, as `kubectl patch` does: of built-in kinds with a strategic merge patch, of others with a JSON merge patch.
     Patch {
         /// The object, by name.
         object: Spanned<Subject>,
@@ -131,7 +131,12 @@ pub enum Action {
         merge: Value,
     },
     /// Deletes objects.
-    Delete(Spanned<Subject>),
+    Delete {
+        /// The objects.
+        subject: Spanned<Subject>,
+        /// `DeleteOptions`, where there are some: `propagationPolicy: Foreground`.
+        options: Option<Value>,
+    },
     /// Silences alerts in Alertmanager.
     Silence {
         /// Matchers that all have to hold: `severity="warning"`.
@@ -157,7 +162,8 @@ impl Action {
                 format!("apply {}", names.join(", "))
             }
             Self::Patch { object, merge } => format!("patch {} {merge}", object.value),
-            Self::Delete(subject) => format!("delete {}", subject.value),
+            Self::Delete { subject, options: None } => format!("delete {}", subject.value),
+            Self::Delete { subject, options: Some(options) } => format!("delete {} {options}", subject.value),
             Self::Silence { matchers, lasts } => {
                 let matchers: Vec<&str> = matchers.iter().map(|matcher| matcher.value.as_str()).collect();
                 format!("silence {} for {}", matchers.join(", "), crate::format_duration(*lasts))

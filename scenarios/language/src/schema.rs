@@ -184,7 +184,7 @@ mapping! {
         heal: Option<String>,
         /// Applies files or objects.
         apply: Option<OneOrMany>,
-        /// Patches one object with the JSON merge patch under `with`.
+        /// Patches one object with what is under `with`, as `kubectl patch` does: strategically where the kind is built in.
         patch: Option<SubjectText>,
         /// Deletes objects.
         delete: Option<SubjectText>,
@@ -192,7 +192,7 @@ mapping! {
         silence: Option<Vec<String>>,
         /// How long a silence lasts.
         r#for: Option<DurationText>,
-        /// The patch of `patch`.
+        /// The patch of `patch`; the options of `delete`, such as `propagationPolicy: Foreground`.
         with: Option<BTreeMap<String, Value>>,
         /// When, from zero.
         at: DurationText,

@@ -96,18 +96,24 @@ impl KubeClient {
         accepted(status, body)
     }
 
-    /// Changes an object with a JSON merge patch.
-    pub async fn merge_patch(&self, kind: &str, namespace: &str, name: &str, patch: &Value) -> Result<Value> {
-        let path = self.resource(kind).await?.path(Some(namespace), Some(name));
-        let (status, body) =
-            self.ask(Method::PATCH, &path, Some(("application/merge-patch+json", patch.to_string()))).await?;
+    /// Changes an object as `kubectl patch` does: strategically where its kind is built in, else with a JSON merge patch.
+    pub async fn patch(&self, kind: &str, namespace: &str, name: &str, patch: &Value) -> Result<Value> {
+        let resource = self.resource(kind).await?;
+        let content_type = if resource.is_built_in() {
+            "application/strategic-merge-patch+json"
+        } else {
+            "application/merge-patch+json"
+        };
+        let path = resource.path(Some(namespace), Some(name));
+        let (status, body) = self.ask(Method::PATCH, &path, Some((content_type, patch.to_string()))).await?;
         accepted(status, body)
     }
 
-    /// Deletes an object.
-    pub async fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
+    /// Deletes an object, with `DeleteOptions` where some are given.
+    pub async fn delete(&self, kind: &str, namespace: &str, name: &str, options: Option<&Value>) -> Result<()> {
         let path = self.resource(kind).await?.path(Some(namespace), Some(name));
-        let (status, body) = self.ask(Method::DELETE, &path, None).await?;
+        let body = options.map(|options| ("application/json", options.to_string()));
+        let (status, body) = self.ask(Method::DELETE, &path, body).await?;
         accepted(status, body).map(|_| ())
     }
 
@@ -184,6 +190,12 @@ impl KubeClient {
 }
 
 impl Resource {
+    /// Groups of custom resources have a dot and are not of Kubernetes itself.
+    fn is_built_in(&self) -> bool {
+        let group = self.base.strip_prefix("/apis/").and_then(|rest| rest.split('/').next());
+        group.is_none_or(|group| !group.contains('.') || group.ends_with(".k8s.io"))
+    }
+
     fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
         let mut path = self.base.clone();
         if let Some(namespace) = namespace.filter(|_| self.namespaced) {

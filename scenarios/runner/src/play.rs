@@ -180,13 +180,13 @@ impl Player<'_> {
             }
             Action::Patch { object, merge } => {
                 for (namespace, name) in self.named(&object.value, step, at).await? {
-                    let patched = self.kube.merge_patch(&object.value.kind, &namespace, &name, merge).await;
+                    let patched = self.kube.patch(&object.value.kind, &namespace, &name, merge).await;
                     patched.map_err(|reason| refused(&step.action, at, reason))?;
                 }
             }
-            Action::Delete(subject) => {
+            Action::Delete { subject, options } => {
                 for (namespace, name) in self.named(&subject.value, step, at).await? {
-                    let deleted = self.kube.delete(&subject.value.kind, &namespace, &name).await;
+                    let deleted = self.kube.delete(&subject.value.kind, &namespace, &name, options.as_ref()).await;
                     deleted.map_err(|reason| refused(&step.action, at, reason))?;
                 }
             }
