@@ -17,6 +17,10 @@ pub(crate) async fn told(backends: &dyn Backends, zero: Timestamp, end: Duration
     Ok(moments)
 }
 
+fn whole_seconds(at: Duration) -> Duration {
+    Duration::from_secs(at.as_secs())
+}
+
 /// Who was told of what. Heartbeats of a dead man's switch are one moment a receiver.
 pub(crate) fn notifications(lines: impl Iterator<Item = LogLine>, zero: Timestamp, end: Duration) -> Vec<Moment> {
     let clock = RunClock { zero_ns: zero.as_nanos(), end };
@@ -36,7 +40,7 @@ pub(crate) fn notifications(lines: impl Iterator<Item = LogLine>, zero: Timestam
     for (receiver, (first, count, last)) in heartbeats {
         let mut text = format!("{receiver}: {}", first.what());
         if count > 1 {
-            text.push_str(&format!(" (×{count}, last at {})", scenario_language::format_duration(last)));
+            text.push_str(&format!(" (×{count}, last at {})", scenario_language::format_duration(whole_seconds(last))));
         }
         moments.push(Moment { at_ms: first.at.as_millis() as i64, lane: Lane::Told, text });
     }
