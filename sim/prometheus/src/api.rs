@@ -1,5 +1,6 @@
 //! HTTP API v1: a function from a request to a response.
 
+mod encode;
 mod params;
 mod query;
 mod series;
@@ -49,16 +50,23 @@ impl From<EvalError> for Failure {
     }
 }
 
+/// What stands under `data`.
+enum Data {
+    Json(Json),
+    /// JSON as text.
+    Written(String),
+}
+
 /// What an endpoint answers.
 struct Reply {
-    data: Json,
+    data: Data,
     notes: Annotations,
 }
 
 type Answer = Result<Reply, Failure>;
 
 fn plain(data: Json) -> Answer {
-    Ok(Reply { data, notes: Annotations::default() })
+    Ok(Reply { data: Data::Json(data), notes: Annotations::default() })
 }
 
 /// Answers one request.
@@ -128,7 +136,11 @@ fn route(state: &mut State, request: &Request<Bytes>, now: Timestamp) -> Respons
     match asked(state, endpoint, &Params::of(request), now) {
         None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
         Some(Ok(reply)) => {
-            let mut body = json!({ "status": "success", "data": reply.data });
+            let data = match reply.data {
+                Data::Json(data) => data.to_string(),
+                Data::Written(text) => text,
+            };
+            let mut body = format!("{{\"status\":\"success\",\"data\":{data}");
             for (field, kind, list) in
                 [("warnings", "warning", &reply.notes.warnings), ("infos", "info", &reply.notes.infos)]
             {
@@ -138,10 +150,11 @@ fn route(state: &mut State, request: &Request<Bytes>, now: Timestamp) -> Respons
                         let more = list.len() - ANNOTATIONS_MAX;
                         shown.push(format!("{more} more {kind} annotations omitted"));
                     }
-                    body[field] = json!(shown);
+                    body.push_str(&format!(",\"{field}\":{}", json!(shown)));
                 }
             }
-            respond(StatusCode::OK, "application/json", body.to_string())
+            body.push('}');
+            respond(StatusCode::OK, "application/json", body)
         }
         Some(Err(failure)) if failure.status == StatusCode::NO_CONTENT => empty(StatusCode::NO_CONTENT),
         Some(Err(failure)) => {

@@ -37,8 +37,8 @@ pub fn open_metrics(store: &Store, start_ms: i64, end_ms: i64) -> String {
 /// histograms left out.
 pub fn floats(store: &Store, start_ms: i64, end_ms: i64) -> Vec<(sim_wire::Labels, Vec<(i64, f64)>)> {
     let series = store.all().into_iter().map(|series| {
-        let points = series.between(start_ms.saturating_sub(1), end_ms).iter();
-        (series.labels.clone(), points.filter_map(|point| Some((point.t_ms, point.value.as_float()?))).collect())
+        let points = series.between(start_ms.saturating_sub(1), end_ms);
+        (series.labels.clone(), points.iter().filter_map(|point| Some((point.t_ms, point.value.as_float()?))).collect())
     });
     series.filter(|(_, samples): &(_, Vec<_>)| !samples.is_empty()).collect()
 }

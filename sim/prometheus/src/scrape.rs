@@ -300,7 +300,7 @@ pub fn retire(store: &mut Store, memory: &mut Memory, now_ms: i64) {
 
 fn mark_stale(store: &mut Store, series: impl IntoIterator<Item = SeriesId>, now_ms: i64) {
     for id in series {
-        let last = store.get(id).points().last();
+        let last = store.get(id).last();
         if last.is_some_and(|last| !last.is_stale()) {
             let _ = store.append_to(id, Point::float(now_ms, STALE_NAN));
         }

@@ -1,15 +1,22 @@
 //! The time-series store: append, select by matchers, staleness, exemplars, metadata, retention.
 //!
-//! Each series is a sorted list of points; an inverted index from label to series answers selectors. What is out of order is
-//! rejected and counted, unless an [`Appender`] with an out-of-order window brings it.
+//! Each series is a list of packed blocks with its newest points behind them, as they came; an inverted index from label to series
+//! answers selectors. What is out of order is rejected and counted, unless an [`Appender`] with an out-of-order window brings it.
 
 mod append;
+mod bits;
+mod block;
+mod index;
+mod series;
 
 pub use append::Appender;
+pub use series::StoredSeries;
+
+use index::Index;
 
 use crate::histogram::{CounterReset, Histogram, go_g};
 use sim_wire::exposition::{Exemplar, Family};
-use sim_wire::{Labels, MatchOp, Matcher, is_stale};
+use sim_wire::{Labels, Matcher, is_stale};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,28 +103,6 @@ impl Point {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(u32);
 
-/// A series with its points.
-#[derive(Debug, Clone)]
-pub struct StoredSeries {
-    /// Its labels.
-    pub labels: Labels,
-    points: Vec<Point>,
-}
-
-impl StoredSeries {
-    /// All points in order of time, stale markers included.
-    pub fn points(&self) -> &[Point] {
-        &self.points
-    }
-
-    /// The points in `(after_ms, until_ms]`, stale markers included.
-    pub fn between(&self, after_ms: i64, until_ms: i64) -> &[Point] {
-        let from = self.points.partition_point(|point| point.t_ms <= after_ms);
-        let to = self.points.partition_point(|point| point.t_ms <= until_ms);
-        &self.points[from..to.max(from)]
-    }
-}
-
 /// An exemplar with the series it belongs to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredExemplar {
@@ -203,9 +188,7 @@ pub struct Rejections {
 #[derive(Debug, Default)]
 pub struct Store {
     series: Vec<StoredSeries>,
-    // Looked up, never walked: its order is random.
-    by_labels: HashMap<Labels, SeriesId>,
-    postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<SeriesId>>>,
+    index: Index,
     exemplars: VecDeque<StoredExemplar>,
     // The newest of each series; looked up, never walked.
     newest_exemplars: HashMap<Labels, Exemplar>,
@@ -227,18 +210,31 @@ impl Store {
     /// # Errors
     /// [`AppendError::TooManySeries`] beyond [`SERIES_MAX`].
     pub fn series_id(&mut self, labels: &Labels) -> Result<SeriesId, AppendError> {
-        if let Some(id) = self.by_labels.get(labels) {
-            return Ok(*id);
+        let pairs = || labels.pairs().iter().map(|(name, value)| (&**name, &**value));
+        match self.index.find(&self.series, pairs()) {
+            Ok(id) => Ok(id),
+            Err(place) => self.new_series(place, pairs()),
         }
+    }
+
+    /// The same by labels that are sorted by name, none of them empty or twice.
+    fn series_of_sorted(&mut self, labels: &[(&str, &str)]) -> Result<SeriesId, AppendError> {
+        match self.index.find(&self.series, labels.iter().copied()) {
+            Ok(id) => Ok(id),
+            Err(place) => self.new_series(place, labels.iter().copied()),
+        }
+    }
+
+    fn new_series<'l>(
+        &mut self,
+        place: u64,
+        labels: impl Iterator<Item = (&'l str, &'l str)>,
+    ) -> Result<SeriesId, AppendError> {
         if self.series.len() >= SERIES_MAX {
             return Err(AppendError::TooManySeries);
         }
         let id = SeriesId(self.series.len() as u32);
-        self.series.push(StoredSeries { labels: labels.clone(), points: Vec::new() });
-        self.by_labels.insert(labels.clone(), id);
-        for (name, value) in labels.pairs() {
-            self.postings.entry(name.clone()).or_default().entry(value.clone()).or_default().push(id);
-        }
+        self.series.push(StoredSeries::new(self.index.insert(place, id, labels)));
         Ok(id)
     }
 
@@ -261,8 +257,8 @@ impl Store {
     /// # Errors
     /// See [`AppendError`].
     pub fn append_to(&mut self, id: SeriesId, point: Point) -> Result<(), AppendError> {
-        let points = &mut self.series[id.0 as usize].points;
-        if let Some(last) = points.last() {
+        let series = &mut self.series[id.0 as usize];
+        if let Some(last) = series.last() {
             if point.t_ms < last.t_ms {
                 self.rejections.out_of_order += 1;
                 return Err(AppendError::OutOfOrder);
@@ -277,7 +273,7 @@ impl Store {
         }
         self.newest_ms = self.newest_ms.max(Some(point.t_ms));
         let reset = match &point.value {
-            Value::Histogram(histogram) => Some(reset_before(histogram, points.last())),
+            Value::Histogram(histogram) => Some(reset_before(histogram, series.last())),
             Value::Float(_) => None,
         };
         let mut point = point;
@@ -286,7 +282,7 @@ impl Store {
         {
             Arc::make_mut(histogram).reset = reset;
         }
-        points.push(point);
+        series.push(point);
         Ok(())
     }
 
@@ -299,37 +295,10 @@ impl Store {
 
     /// The same in the order in which the series came to be: the order in which Prometheus's head block hands them out.
     pub fn find(&self, matchers: &[Matcher]) -> Vec<&StoredSeries> {
-        match self.candidates(matchers) {
-            Some(ids) => ids.into_iter().map(|id| self.get(id)).filter(|series| accepted(series, matchers)).collect(),
+        match self.index.candidates(matchers) {
+            Some(ids) => ids.iter().map(|id| self.get(*id)).filter(|series| accepted(series, matchers)).collect(),
             None => self.series.iter().filter(|series| accepted(series, matchers)).collect(),
         }
-    }
-
-    /// The shortest posting list among the matchers that need their label; `None` if no matcher does.
-    fn candidates(&self, matchers: &[Matcher]) -> Option<Vec<SeriesId>> {
-        let mut best: Option<Vec<SeriesId>> = None;
-        for matcher in matchers.iter().filter(|matcher| !matcher.matches("")) {
-            let values = self.postings.get(matcher.name.as_str());
-            let ids: Vec<SeriesId> = match (matcher.op, values) {
-                (_, None) => Vec::new(),
-                (MatchOp::Equal, Some(values)) => values.get(matcher.value.as_str()).cloned().unwrap_or_default(),
-                (_, Some(values)) => values
-                    .iter()
-                    .filter(|(value, _)| matcher.matches(value))
-                    .flat_map(|(_, ids)| ids.iter().copied())
-                    .collect(),
-            };
-            if best.as_ref().is_none_or(|best| ids.len() < best.len()) {
-                best = Some(ids);
-            }
-        }
-        // Those of several values come value by value.
-        if let Some(ids) = &mut best
-            && !ids.is_sorted()
-        {
-            ids.sort_unstable();
-        }
-        best
     }
 
     /// The label sets with a point in `[start_ms, end_ms]` that one of the matcher lists accepts (every one if there is no list).
@@ -339,7 +308,7 @@ impl Store {
         lists
             .iter()
             .flat_map(|matchers| self.select(matchers))
-            .filter(|series| !series.between(start_ms.saturating_sub(1), end_ms).is_empty())
+            .filter(|series| series.newest(start_ms.saturating_sub(1), end_ms).is_some())
             .map(|series| series.labels.clone())
             .collect()
     }
@@ -421,7 +390,13 @@ impl Store {
 
     /// How many series have points.
     pub fn series_count(&self) -> usize {
-        self.series.iter().filter(|series| !series.points.is_empty()).count()
+        self.series.iter().filter(|series| !series.is_empty()).count()
+    }
+
+    /// How many samples there are, and the bytes they take: packed blocks, the newest as they came, and what is reserved for the next;
+    /// labels and indices do not count.
+    pub fn sample_bytes(&self) -> (usize, usize) {
+        self.series.iter().fold((0, 0), |(samples, bytes), one| (samples + one.len(), bytes + one.sample_bytes()))
     }
 
     /// Every series with points, sorted by labels: for exports.
@@ -433,8 +408,7 @@ impl Store {
     pub fn enforce_retention(&mut self, now_ms: i64, retention: Duration) {
         let oldest = now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
         for series in &mut self.series {
-            let gone = series.points.partition_point(|point| point.t_ms < oldest);
-            series.points.drain(..gone);
+            series.forget_before(oldest);
         }
         self.exemplars.retain(|stored| stored.exemplar.timestamp_ms.is_none_or(|t| t >= oldest));
     }
@@ -465,14 +439,14 @@ fn reset_before(histogram: &Histogram, last: Option<&Point>) -> CounterReset {
 }
 
 fn accepted(series: &StoredSeries, matchers: &[Matcher]) -> bool {
-    !series.points.is_empty() && matchers.iter().all(|matcher| matcher.matches_labels(&series.labels))
+    !series.is_empty() && matchers.iter().all(|matcher| matcher.matches_labels(&series.labels))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use sim_wire::STALE_NAN;
+    use sim_wire::{MatchOp, STALE_NAN};
 
     fn labels(name: &str, job: &str) -> Labels {
         Labels::from_pairs([("__name__", name), ("job", job)])

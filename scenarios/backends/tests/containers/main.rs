@@ -4,6 +4,7 @@
 //! many random expressions are compared (2 000), `PROMQL_SEED` which.
 
 mod agreement;
+mod both_ways;
 mod expressions;
 mod notifications;
 mod promql;

@@ -1,11 +1,9 @@
-//! Queries, and how their results are written.
+//! Queries.
 
 use super::params::{Params, parse_duration_ms, parse_time};
-use super::{Answer, Failure, Reply, TRUNCATED, plain};
-use crate::histogram::Histogram;
-use crate::promql::{self, Annotations, EvalOptions, QueryValue, Series, VectorSample};
+use super::{Answer, Data, Failure, Reply, TRUNCATED, encode, plain};
+use crate::promql::{self, Annotations, EvalOptions, QueryValue};
 use crate::server::State;
-use crate::store::Value;
 use serde_json::{Value as Json, json};
 use sim_clock::Timestamp;
 use sim_wire::format_float;
@@ -49,7 +47,7 @@ fn limited(mut value: QueryValue, mut notes: Annotations, limit: usize) -> Answe
     if cut {
         notes.warnings.insert(TRUNCATED.to_owned());
     }
-    Ok(Reply { data: query_json(&value), notes })
+    Ok(Reply { data: Data::Written(encode::result(&value)), notes })
 }
 
 pub(super) fn instant(state: &State, params: &Params, now: Timestamp) -> Answer {
@@ -125,98 +123,4 @@ pub(super) fn exemplars(state: &State, params: &Params) -> Answer {
 
 fn seconds(ms: i64) -> Json {
     if ms % 1000 == 0 { json!(ms / 1000) } else { json!(ms as f64 / 1000.0) }
-}
-
-fn pair(t_ms: i64, value: f64) -> Json {
-    json!([seconds(t_ms), format_float(value)])
-}
-
-/// A native histogram as the API shows it: each bucket that counts anything with its bounds and how they are meant.
-fn histogram_json(histogram: &Histogram) -> Json {
-    let buckets: Vec<Json> = histogram
-        .buckets()
-        .iter()
-        .filter(|bucket| bucket.count != 0.0)
-        .map(|bucket| {
-            let rule = match (bucket.lower_inclusive, bucket.upper_inclusive) {
-                (false, true) => 0,
-                (true, false) => 1,
-                (false, false) => 2,
-                (true, true) => 3,
-            };
-            json!([rule, format_float(bucket.lower), format_float(bucket.upper), format_float(bucket.count)])
-        })
-        .collect();
-    let mut shown = json!({ "count": format_float(histogram.count), "sum": format_float(histogram.sum) });
-    if !buckets.is_empty() {
-        shown["buckets"] = buckets.into();
-    }
-    shown
-}
-
-/// A sample under `value` or `histogram`.
-fn sample_json(sample: &VectorSample) -> Json {
-    match &sample.value {
-        Value::Float(value) => json!({ "metric": sample.labels, "value": pair(sample.t_ms, *value) }),
-        Value::Histogram(histogram) => {
-            json!({ "metric": sample.labels, "histogram": [seconds(sample.t_ms), histogram_json(histogram)] })
-        }
-    }
-}
-
-/// A series with its floats under `values` and its histograms under `histograms`, either only if there are any.
-fn series_json(series: &Series) -> Json {
-    let mut shown = json!({ "metric": series.labels });
-    let points = || series.points.iter();
-    let floats: Vec<Json> = points().filter_map(|point| Some(pair(point.t_ms, point.value.as_float()?))).collect();
-    let histograms: Vec<Json> = points()
-        .filter_map(|point| Some(json!([seconds(point.t_ms), histogram_json(point.value.as_histogram()?)])))
-        .collect();
-    for (name, list) in [("values", floats), ("histograms", histograms)] {
-        if !list.is_empty() {
-            shown[name] = list.into();
-        }
-    }
-    shown
-}
-
-fn query_json(value: &QueryValue) -> Json {
-    match value {
-        QueryValue::Scalar(point) => json!({ "resultType": "scalar", "result": pair(point.t_ms, point.value.float()) }),
-        QueryValue::String { t_ms, text } => json!({ "resultType": "string", "result": [seconds(*t_ms), text] }),
-        QueryValue::Vector(vector) => {
-            let result: Vec<Json> = vector.iter().map(sample_json).collect();
-            json!({ "resultType": "vector", "result": result })
-        }
-        QueryValue::Matrix(series) => {
-            let result: Vec<Json> = series.iter().map(series_json).collect();
-            json!({ "resultType": "matrix", "result": result })
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::histogram::parse_notation;
-    use crate::store::Point;
-    use sim_wire::Labels;
-
-    #[test]
-    fn a_native_histogram_is_shown_bucket_by_bucket() {
-        let notation = "schema:0 sum:1.5 count:5 z_bucket:1 z_bucket_w:0.25 buckets:[2 0 1] n_buckets:[1]";
-        let value = Value::from(parse_notation(notation).unwrap());
-        let expected = json!({ "count": "5", "sum": "1.5", "buckets": [
-            [1, "-1", "-0.5", "1"], [3, "-0.25", "0.25", "1"], [0, "0.5", "1", "2"], [0, "2", "4", "1"]] });
-        let series = Series {
-            labels: Labels::empty(),
-            points: vec![Point { t_ms: 1500, value: value.clone() }, Point::float(2000, 3.0)],
-            drop_name: false,
-        };
-        let shown = series_json(&series);
-        assert_eq!(shown["histograms"], json!([[1.5, expected]]));
-        assert_eq!(shown["values"], json!([[2, "3"]]));
-        let empty = histogram_json(&Histogram::default());
-        assert_eq!(empty, json!({ "count": "0", "sum": "0" }));
-    }
 }

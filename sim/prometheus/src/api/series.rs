@@ -1,7 +1,7 @@
 //! Series, labels, and federation.
 
 use super::params::Params;
-use super::{Answer, Failure, Reply, TRUNCATED};
+use super::{Answer, Data, Failure, Reply, TRUNCATED};
 use crate::promql::Annotations;
 use crate::server::State;
 use crate::store::Value;
@@ -23,7 +23,7 @@ fn limited<T: serde::Serialize>(mut list: Vec<T>, limit: usize) -> Answer {
         list.truncate(limit);
         notes.warnings.insert(TRUNCATED.to_owned());
     }
-    Ok(Reply { data: json!(list), notes })
+    Ok(Reply { data: Data::Json(json!(list)), notes })
 }
 
 pub(super) fn series(state: &State, params: &Params) -> Answer {
@@ -89,7 +89,7 @@ pub(super) fn federate(state: &State, params: &Params, now: Timestamp) -> (Statu
     let mut rows: BTreeSet<(String, String)> = BTreeSet::new();
     let external = &state.config.global.external_labels;
     for series in lists.iter().flat_map(|matchers| state.store.select(matchers)) {
-        let Some(point) = series.between(after_ms - 1, now_ms).last().filter(|point| !point.is_stale()) else {
+        let Some(point) = series.newest(after_ms - 1, now_ms).filter(|point| !point.is_stale()) else {
             continue;
         };
         let (Some(name), Value::Float(value)) = (series.labels.name(), &point.value) else { continue };

@@ -367,8 +367,8 @@ pub(super) fn tsdb(state: &State, params: &Params) -> Answer {
             *bytes.entry(name.to_owned()).or_insert(0_usize) += value.len();
             values.entry(name.to_owned()).or_insert_with(std::collections::BTreeSet::new).insert(value);
         }
-        if let (Some(first), Some(last)) = (series.points().first(), series.points().last()) {
-            times = (times.0.min(first.t_ms), times.1.max(last.t_ms));
+        if let (Some(first_ms), Some(last)) = (series.first_ms(), series.last()) {
+            times = (times.0.min(first_ms), times.1.max(last.t_ms));
         }
     }
     let pairs: usize = values.values().map(std::collections::BTreeSet::len).sum();

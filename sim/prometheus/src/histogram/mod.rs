@@ -125,6 +125,13 @@ fn power_of_two(exponent: i64) -> f64 {
 }
 
 impl Histogram {
+    /// Bytes on the heap, its own counted.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + (self.positive.capacity() + self.negative.capacity()) * size_of::<(i32, f64)>()
+            + self.bounds.capacity() * size_of::<f64>()
+    }
+
     /// Whether the bounds are listed.
     pub fn is_custom(&self) -> bool {
         self.schema == CUSTOM_SCHEMA

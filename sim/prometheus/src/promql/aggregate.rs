@@ -115,7 +115,7 @@ fn choose(
     out
 }
 
-fn group_of(labels: &Labels, grouping: &[String], without: bool) -> Labels {
+pub(super) fn group_of(labels: &Labels, grouping: &[String], without: bool) -> Labels {
     if without {
         labels.filter(|name| name != METRIC_NAME && !grouping.iter().any(|dropped| dropped == name))
     } else if grouping.is_empty() {
@@ -178,7 +178,7 @@ fn combine(evaluator: &Evaluator<'_>, span: Span, op: AggregateOp, members: &[Ve
     Some(result)
 }
 
-fn fold_floats(op: AggregateOp, values: &[f64], param: f64) -> f64 {
+pub(super) fn fold_floats(op: AggregateOp, values: &[f64], param: f64) -> f64 {
     match op {
         AggregateOp::Sum => values.iter().fold(Sum::default(), |sum, value| sum.add(*value)).total(),
         AggregateOp::Avg => mean(values),

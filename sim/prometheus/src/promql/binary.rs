@@ -72,7 +72,7 @@ fn element(op: BinaryOp, left: &Value, right: &Value) -> Outcome {
 }
 
 /// The value, and whether a comparison holds.
-fn floats(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
+pub(super) fn floats(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
     match op {
         BinaryOp::Add => (left + right, true),
         BinaryOp::Sub => (left - right, true),
@@ -129,7 +129,7 @@ pub(super) fn vector_scalar(
     vector.into_iter().filter_map(apply).collect()
 }
 
-fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
+pub(super) fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
     if matching.on {
         labels.keep(&matching.labels)
     } else {
@@ -238,7 +238,7 @@ fn join(
     Ok(out)
 }
 
-fn result_labels(many: &Labels, one: &Labels, op: BinaryOp, matching: &VectorMatching) -> Labels {
+pub(super) fn result_labels(many: &Labels, one: &Labels, op: BinaryOp, matching: &VectorMatching) -> Labels {
     let mut labels = if op.is_comparison() { many.clone() } else { many.without_name() };
     if matching.cardinality == Cardinality::OneToOne {
         labels = if matching.on {

@@ -5,6 +5,7 @@
 //! of by each function (Prometheus's feature flag `promql-delayed-name-removal`).
 
 use super::ast::*;
+use super::columns::{Columns, Grid};
 use super::functions::{self, Body, Call, RangeInput};
 use super::{aggregate, binary, position};
 use crate::histogram::{CounterReset, Histogram, go_g};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 /// Look-back of instant selectors.
 pub const LOOKBACK_MS: i64 = 5 * 60 * 1000;
-/// Most samples one query may touch (`--query.max-samples`).
+/// Most samples one query may hold at a time (`--query.max-samples`).
 pub const SAMPLES_MAX: usize = 50_000_000;
 
 /// Settings of an evaluation.
@@ -29,8 +30,10 @@ pub struct EvalOptions {
     pub default_step_ms: i64,
     /// Drop metric names at the end of the query only.
     pub delayed_name_removal: bool,
-    /// Most samples a query may touch.
+    /// Most samples a query may hold at a time.
     pub samples_max: usize,
+    /// Compute series by series what can be, instead of step by step. Off only to hold both ways to the same results.
+    pub series_by_series: bool,
 }
 
 impl Default for EvalOptions {
@@ -40,6 +43,7 @@ impl Default for EvalOptions {
             default_step_ms: 60_000,
             delayed_name_removal: false,
             samples_max: SAMPLES_MAX,
+            series_by_series: true,
         }
     }
 }
@@ -142,6 +146,9 @@ pub fn instant(
     options: EvalOptions,
 ) -> Result<(QueryValue, Annotations), EvalError> {
     let evaluator = Evaluator::new(store, query, options, t_ms, t_ms);
+    if options.series_by_series {
+        evaluator.prepare(expr, Grid::new(t_ms, t_ms, 0))?;
+    }
     let value = match evaluator.eval(expr, t_ms)? {
         Val::Scalar(value) => QueryValue::Scalar(Point::float(t_ms, value)),
         Val::Str(bytes) => QueryValue::String { t_ms, text: String::from_utf8_lossy(&bytes).into_owned() },
@@ -195,12 +202,33 @@ pub fn range(
         ));
     }
     let evaluator = Evaluator::new(store, query, options, start_ms, end_ms);
+    let grid = Grid::new(start_ms, end_ms, step_ms);
+    if options.series_by_series && end_ms >= start_ms {
+        if let Some(columns) = evaluator.columns(expr, grid)? {
+            let point = |(t_ms, value)| Point::float(t_ms, value);
+            let of = |(index, labels): (usize, &Labels)| Series {
+                labels: labels.clone(),
+                points: columns.present(index).map(point).collect(),
+                drop_name: false,
+            };
+            let mut series: Vec<Series> = columns.labels.iter().enumerate().map(of).collect();
+            // A comparison may have left nothing of a series.
+            series.retain(|series| !series.points.is_empty());
+            series.sort_by(|a, b| a.labels.cmp(&b.labels));
+            return Ok((QueryValue::Matrix(series), evaluator.annotations()));
+        }
+        evaluator.prepare(expr, grid)?;
+    }
     let mut series: BTreeMap<Labels, Vec<Point>> = BTreeMap::new();
     let mut t_ms = start_ms;
+    // What stays in memory from step to step are the results.
+    let mut held = evaluator.held();
     while t_ms <= end_ms {
+        evaluator.hold(held);
         match evaluator.eval(expr, t_ms)? {
             Val::Scalar(value) => series.entry(Labels::empty()).or_default().push(Point::float(t_ms, value)),
             Val::Vector(vector) => {
+                held += vector.len();
                 for sample in drop_names(vector)? {
                     series.entry(sample.labels).or_default().push(Point { t_ms, value: sample.value });
                 }
@@ -211,6 +239,11 @@ pub fn range(
     }
     let series = series.into_iter().map(|(labels, points)| Series { labels, points, drop_name: false }).collect();
     Ok((QueryValue::Matrix(series), evaluator.annotations()))
+}
+
+/// Whether an expression is of a kind that is computed series by series; the samples may still be of another.
+pub fn is_by_series(expr: &Expr) -> bool {
+    super::columns::possible(expr)
 }
 
 /// Whether the outermost operation defines the order of an instant result.
@@ -245,7 +278,7 @@ fn unique(vector: Vec<VectorSample>) -> Result<Vec<VectorSample>, EvalError> {
 }
 
 /// The first step of a subquery after an instant: steps are aligned to the epoch, windows are open on the left.
-fn first_step(after_ms: i64, step_ms: i64) -> i64 {
+pub(super) fn first_step(after_ms: i64, step_ms: i64) -> i64 {
     let t_ms = step_ms * (after_ms / step_ms);
     if t_ms <= after_ms { t_ms + step_ms } else { t_ms }
 }
@@ -275,6 +308,8 @@ pub(crate) struct Evaluator<'a> {
     parameters: RefCell<Vec<Parameter>>,
     // By address of a subquery's expression, until when it was evaluated.
     evaluated: RefCell<BTreeMap<usize, i64>>,
+    // By address of an expression, what it is at every step of the query, computed series by series.
+    prepared: RefCell<BTreeMap<usize, Columns>>,
 }
 
 /// What values the parameter of an aggregation had.
@@ -300,6 +335,7 @@ impl<'a> Evaluator<'a> {
             failure: RefCell::default(),
             parameters: RefCell::default(),
             evaluated: RefCell::default(),
+            prepared: RefCell::default(),
         }
     }
 
@@ -379,7 +415,22 @@ impl<'a> Evaluator<'a> {
         self.failure.borrow_mut().get_or_insert(EvalError(message));
     }
 
-    fn touch(&self, samples: usize) -> Result<(), EvalError> {
+    /// Takes the error that a function over one series met.
+    pub(super) fn failed(&self) -> Option<EvalError> {
+        self.failure.take()
+    }
+
+    /// How many samples are held in memory.
+    pub(super) fn held(&self) -> usize {
+        self.touched.get()
+    }
+
+    /// Lets go of what was held since.
+    pub(super) fn hold(&self, samples: usize) {
+        self.touched.set(samples);
+    }
+
+    pub(super) fn touch(&self, samples: usize) -> Result<(), EvalError> {
         let touched = self.touched.get() + samples;
         self.touched.set(touched);
         if touched > self.options.samples_max {
@@ -390,7 +441,38 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
+    /// Computes what can be computed series by series, the largest parts of the expression first, for the walk to pick from.
+    fn prepare(&self, expr: &Expr, grid: Grid) -> Result<(), EvalError> {
+        if let Some(columns) = self.columns(expr, grid)? {
+            self.prepared.borrow_mut().insert(std::ptr::from_ref(expr) as usize, columns);
+            return Ok(());
+        }
+        match &expr.kind {
+            ExprKind::Aggregate { expr, param, .. } => {
+                param.iter().try_for_each(|param| self.prepare(param, grid))?;
+                self.prepare(expr, grid)
+            }
+            ExprKind::Call { args, .. } => args.iter().try_for_each(|arg| self.prepare(arg, grid)),
+            ExprKind::Binary { lhs, rhs, .. } => {
+                self.prepare(lhs, grid)?;
+                self.prepare(rhs, grid)
+            }
+            ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => self.prepare(expr, grid),
+            // The steps of a subquery are others.
+            ExprKind::Number { .. }
+            | ExprKind::String(_)
+            | ExprKind::Vector(_)
+            | ExprKind::Matrix { .. }
+            | ExprKind::Subquery { .. } => Ok(()),
+        }
+    }
+
     pub(crate) fn eval(&self, expr: &Expr, t_ms: i64) -> Result<Val, EvalError> {
+        if let Some(columns) = self.prepared.borrow().get(&(std::ptr::from_ref(expr) as usize))
+            && let Some(row) = columns.row(t_ms)
+        {
+            return Ok(Val::Vector(row));
+        }
         match &expr.kind {
             ExprKind::Number { value, .. } => Ok(Val::Scalar(*value)),
             ExprKind::String(bytes) => Ok(Val::Str(bytes.clone())),
@@ -529,7 +611,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The time that a selector really asks for.
-    fn moved(&self, t_ms: i64, at: Option<At>, offset_ms: Option<i64>) -> i64 {
+    pub(super) fn moved(&self, t_ms: i64, at: Option<At>, offset_ms: Option<i64>) -> i64 {
         let base = match at {
             Some(At::Timestamp(ms)) => ms,
             Some(At::Start) => self.start_ms,
@@ -556,7 +638,7 @@ impl<'a> Evaluator<'a> {
         Ok(found)
     }
 
-    fn selected(&self, selector: &VectorSelector) -> Rc<Vec<&'a StoredSeries>> {
+    pub(super) fn selected(&self, selector: &VectorSelector) -> Rc<Vec<&'a StoredSeries>> {
         let key = std::ptr::from_ref(selector) as usize;
         self.selected.borrow_mut().entry(key).or_insert_with(|| Rc::new(self.store.find(&selector.matchers))).clone()
     }
@@ -570,14 +652,10 @@ impl<'a> Evaluator<'a> {
     fn newest(&self, series: &[&'a StoredSeries], until: i64) -> Result<Vec<VectorSample>, EvalError> {
         self.touch(series.len())?;
         let newest = |series: &&StoredSeries| {
-            let point = series.between(until.saturating_sub(self.options.lookback_ms), until).last()?;
-            let sample = || VectorSample {
-                labels: series.labels.clone(),
-                t_ms: point.t_ms,
-                value: point.value.clone(),
-                drop_name: false,
-            };
-            (!point.is_stale()).then(sample)
+            let point = series.newest(until.saturating_sub(self.options.lookback_ms), until)?;
+            let live = !point.is_stale();
+            let Point { t_ms, value } = point;
+            live.then(|| VectorSample { labels: series.labels.clone(), t_ms, value, drop_name: false })
         };
         Ok(series.iter().filter_map(newest).collect())
     }
@@ -591,8 +669,8 @@ impl<'a> Evaluator<'a> {
                 let window = Window { start_ms: end_ms.saturating_sub(*range_ms), end_ms, range_ms: *range_ms };
                 let mut out = Vec::new();
                 for series in self.selected(selector).iter() {
-                    let points: Vec<Point> =
-                        series.between(window.start_ms, end_ms).iter().filter(|p| !p.is_stale()).cloned().collect();
+                    let mut points = series.between(window.start_ms, end_ms);
+                    points.retain(|point| !point.is_stale());
                     self.touch(points.len())?;
                     if !points.is_empty() {
                         out.push(Series { labels: series.labels.clone(), points, drop_name: false });

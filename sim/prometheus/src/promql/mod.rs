@@ -6,6 +6,7 @@
 mod aggregate;
 pub mod ast;
 mod binary;
+mod columns;
 mod display;
 pub mod eval;
 pub mod functions;

@@ -8,4 +8,5 @@
 
 pub mod histogram;
 pub mod messages;
+mod plain;
 pub mod receive;

@@ -2,8 +2,8 @@
 //!
 //! A request of version 1 is taken whole or not at all; one of version 2 is taken in part, and told how much of it was.
 
-use super::histogram;
 use super::messages::{Request as RequestV2, WriteRequest};
+use super::{histogram, plain};
 use crate::store::{AppendError, Appender, Point, Store, Value};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -156,10 +156,37 @@ fn status_of(error: &AppendError) -> StatusCode {
 
 /// Version 1: the first sample that cannot be taken undoes the request.
 fn write_v1(store: &mut Store, window: Window, body: &[u8]) -> Result<(), Refusal> {
-    let request = WriteRequest::decode(body).map_err(|error| Refusal::bad(error.to_string()))?;
-    append(store, window, request).map_err(|(error, message)| {
+    let outcome = match plain::Request::read(body) {
+        Some(request) => append_plain(store, window, &request),
+        None => {
+            let request = WriteRequest::decode(body).map_err(|error| Refusal::bad(error.to_string()))?;
+            append(store, window, request)
+        }
+    };
+    outcome.map_err(|(error, message)| {
         Refusal(error.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, status_of), message)
     })
+}
+
+/// As [`append`], of what has been read without a copy.
+fn append_plain(
+    store: &mut Store,
+    window: Window,
+    request: &plain::Request<'_>,
+) -> Result<(), (Option<AppendError>, String)> {
+    let mut appender = Appender::new(store, window.out_of_order_ms);
+    let failed = |error: AppendError| {
+        let message = error.to_string();
+        (Some(error), message)
+    };
+    for (labels, samples) in request.series() {
+        for (t_ms, value) in samples {
+            check_time(window, *t_ms).map_err(failed)?;
+            appender.append_sorted(labels, Point::float(*t_ms, *value)).map_err(failed)?;
+        }
+    }
+    appender.commit();
+    Ok(())
 }
 
 /// Appends what a request of version 1 holds, as one.

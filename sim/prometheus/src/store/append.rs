@@ -50,9 +50,25 @@ impl<'a> Appender<'a> {
         if labels.is_empty() {
             return Err(AppendError::NoLabels);
         }
+        let id = self.store.series_id(labels)?;
+        self.append_to(id, point)
+    }
+
+    /// Takes a sample of a series whose labels are sorted by name, none of them empty or twice.
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    pub(crate) fn append_sorted(&mut self, labels: &[(&str, &str)], point: Point) -> Result<(), AppendError> {
+        if labels.is_empty() {
+            return Err(AppendError::NoLabels);
+        }
+        let id = self.store.series_of_sorted(labels)?;
+        self.append_to(id, point)
+    }
+
+    fn append_to(&mut self, id: SeriesId, point: Point) -> Result<(), AppendError> {
         // The first sample of an empty store says where time is.
         let newest_ms = *self.newest_ms.get_or_insert(point.t_ms);
-        let id = self.store.series_id(labels)?;
         let point = self.stale_as_its_series(id, point);
         self.check(id, &point, newest_ms).inspect_err(|error| {
             let counts = &mut self.store.rejections;
@@ -69,8 +85,7 @@ impl<'a> Appender<'a> {
 
     /// The stale marker of a series of histograms is a histogram.
     fn stale_as_its_series(&self, id: SeriesId, point: Point) -> Point {
-        let after_histogram =
-            self.store.get(id).points.last().is_some_and(|last| matches!(last.value, Value::Histogram(_)));
+        let after_histogram = self.store.get(id).last().is_some_and(|last| matches!(last.value, Value::Histogram(_)));
         match &point.value {
             Value::Float(sum) if point.is_stale() && after_histogram => {
                 Point { t_ms: point.t_ms, value: Value::from(Histogram { sum: *sum, ..Histogram::default() }) }
@@ -82,7 +97,7 @@ impl<'a> Appender<'a> {
     fn check(&self, id: SeriesId, point: &Point, newest_ms: i64) -> Result<(), AppendError> {
         let oldest_ms = newest_ms.saturating_sub(BOUNDS_MS);
         if point.t_ms >= oldest_ms {
-            match self.store.get(id).points.last() {
+            match self.store.get(id).last() {
                 None => return Ok(()),
                 Some(last) if point.t_ms > last.t_ms => return Ok(()),
                 Some(last) if point.t_ms == last.t_ms => {
@@ -117,7 +132,7 @@ impl<'a> Appender<'a> {
     /// Writes the batch.
     pub fn commit(self) {
         for (id, point) in self.samples {
-            let newer = self.store.get(id).points.last().is_none_or(|last| point.t_ms >= last.t_ms);
+            let newer = self.store.get(id).last().is_none_or(|last| point.t_ms >= last.t_ms);
             if newer || self.out_of_order_ms == 0 {
                 // What contradicts a sample of the same batch is counted by the store.
                 let _ = self.store.append_to(id, point);
@@ -134,26 +149,8 @@ impl<'a> Appender<'a> {
 
 impl Store {
     /// Puts a point where its time belongs; one that is there stays.
-    fn insert(&mut self, id: SeriesId, mut point: Point) {
-        if let Value::Histogram(histogram) = &mut point.value {
-            // What came before it is not what came before it on the wire.
-            let histogram = std::sync::Arc::make_mut(histogram);
-            if histogram.reset != crate::histogram::CounterReset::Gauge {
-                histogram.reset = crate::histogram::CounterReset::Unknown;
-            }
-        }
-        let points = &mut self.series[id.0 as usize].points;
-        let at = points.partition_point(|known| known.t_ms < point.t_ms);
-        if points.get(at).is_some_and(|known| known.t_ms == point.t_ms) {
-            return;
-        }
-        points.insert(at, point);
-        // What the one behind it knew of its neighbour no longer holds.
-        if let Some(Point { value: Value::Histogram(next), .. }) = points.get_mut(at + 1)
-            && next.reset != crate::histogram::CounterReset::Gauge
-        {
-            std::sync::Arc::make_mut(next).reset = crate::histogram::CounterReset::Unknown;
-        }
+    fn insert(&mut self, id: SeriesId, point: Point) {
+        self.series[id.0 as usize].insert(point);
     }
 }
 
