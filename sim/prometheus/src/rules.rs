@@ -1,12 +1,18 @@
 //! Recording and alerting rules: rule files, evaluation, the life of an alert.
 
 mod alert;
+mod cycle;
 mod file;
+mod history;
 mod lint;
+mod restore;
 
 pub use alert::{Alert, AlertState, RESEND_DELAY};
+pub use cycle::cycles;
 pub use file::{RuleGroup, RuleSpec, parse_rules};
+pub use history::{CHANGES_MAX, Change, History};
 pub use lint::{Finding, lint};
+pub use restore::{GRACE_PERIOD, OUTAGE_TOLERANCE};
 
 use crate::Error;
 use crate::promql::{self, EvalOptions, Expr, QueryValue};
@@ -31,6 +37,10 @@ pub struct Group {
     pub rules: Vec<Rule>,
     /// When it was last evaluated, in milliseconds.
     pub last_evaluation_ms: Option<i64>,
+    /// The lives of its alerts.
+    pub history: History,
+    /// Evaluations until alert state is restored; 0: it is, or there is none.
+    evaluations_to_restore: u32,
 }
 
 /// How a rule is.
@@ -94,7 +104,16 @@ impl Group {
         }
         let interval = spec.interval.unwrap_or(default_interval);
         let query_offset = spec.query_offset.unwrap_or_default();
-        Ok(Self { spec, file: file.to_owned(), interval, query_offset, rules, last_evaluation_ms: None })
+        Ok(Self {
+            spec,
+            file: file.to_owned(),
+            interval,
+            query_offset,
+            rules,
+            last_evaluation_ms: None,
+            history: History::default(),
+            evaluations_to_restore: 0,
+        })
     }
 
     /// The same, evaluated this far behind the present unless it says how far itself.
@@ -120,6 +139,8 @@ impl Group {
     /// Takes over the state of the same group before a reload: rule by rule, by name and labels, in order.
     pub fn adopt(&mut self, old: &mut Self) {
         self.last_evaluation_ms = old.last_evaluation_ms;
+        self.history = std::mem::take(&mut old.history);
+        self.evaluations_to_restore = old.evaluations_to_restore;
         for rule in &mut self.rules {
             let same = |candidate: &&mut Rule| {
                 candidate.spec.name == rule.spec.name && candidate.spec.labels == rule.spec.labels
@@ -146,8 +167,10 @@ impl Group {
     pub fn evaluate(&mut self, store: &mut Store, now_ms: i64, external: &External, options: EvalOptions) {
         let offset = i64::try_from(self.query_offset.as_millis()).unwrap_or(i64::MAX);
         let query_ms = now_ms.saturating_sub(offset);
+        let restored = self.is_restored();
         for rule in &mut self.rules {
-            let outcome = rule.samples(store, (now_ms, query_ms), external, options, &self.spec);
+            let alerts = (restored, &mut self.history);
+            let outcome = rule.samples(store, (now_ms, query_ms), external, options, &self.spec, alerts);
             match outcome {
                 Ok(samples) => {
                     rule.health = Health::Ok;
@@ -166,7 +189,12 @@ impl Group {
             }
         }
         self.last_evaluation_ms = Some(now_ms);
+        self.restore_when_due(store, now_ms);
     }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The result of an instant query as labels and values; a scalar has no labels.
@@ -195,6 +223,7 @@ impl Rule {
         external: &External,
         options: EvalOptions,
         group: &RuleGroup,
+        alerts: (bool, &mut History),
     ) -> Result<Vec<(Labels, Value)>, Error> {
         let result = query_vector(store, &self.spec.expr, &self.expr, query_ms, options)?;
         let limit_exceeded = |found: usize, what: &str| {
@@ -211,6 +240,7 @@ impl Rule {
                 (now_ms, query_ms),
                 external,
                 options,
+                alerts,
             )?;
             let active = self.active.values().filter(|alert| alert.state != AlertState::Inactive).count();
             if let Some(error) = limit_exceeded(active, "alerts") {

@@ -6,7 +6,7 @@ use crate::config::{self, Config};
 use crate::notify::{self, Notifier};
 use crate::promql::{EvalOptions, ParseOptions};
 use crate::remote::receive;
-use crate::rules::{Group, parse_rules};
+use crate::rules::{Change, Group, parse_rules};
 use crate::scrape::{self, Memory, Outcome, Settings, Summary, Target};
 use crate::store::Store;
 use crate::template::External;
@@ -165,6 +165,15 @@ impl Prometheus {
         api::answer(&mut self.state(), request, now)
     }
 
+    /// The lives of all alerts that are remembered, in order of time: when each became pending, fired and ended, and why.
+    pub fn alert_history(&self) -> Vec<Change> {
+        let state = self.state();
+        let mut changes: Vec<Change> =
+            state.groups.values().flat_map(|group| group.history.changes().cloned()).collect();
+        changes.sort_by_key(|change| change.at_ms);
+        changes
+    }
+
     /// Why the last reload was refused, if it was.
     pub fn reload_error(&self) -> Option<String> {
         self.state().reload_error.clone()
@@ -209,6 +218,8 @@ pub async fn run(
     {
         let mut state = prometheus.state();
         state.options = options.clone();
+        // What a process had in memory goes with it: alert state comes back from the samples.
+        state.groups.clear();
         state.started_ms = Some(sim_clock::now().as_millis());
     }
     reload(&prometheus, &options, &files, &transport, &mut tasks)?;
@@ -368,6 +379,9 @@ fn apply_groups(
     tasks: &mut Tasks,
     now_ms: i64,
 ) {
+    if state.groups.is_empty() && state.loaded_ms < state.started_ms {
+        groups = groups.into_iter().map(|(key, group)| (key, group.started_anew(&state.store))).collect();
+    }
     for (key, mut old) in std::mem::take(&mut state.groups) {
         let task = format!("rules {key}");
         match groups.get_mut(&key) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sim_prometheus::{
-    rules::{lint, parse_rules},
+    rules::{cycles, lint, parse_rules},
     unit_test,
 };
 
@@ -36,13 +36,12 @@ pub fn check(paths: &[PathBuf], interval_seconds: u64) -> Ended {
                     continue;
                 }
             };
-            for group in groups {
-                rules += group.rules.len();
-                for finding in lint(&group, Duration::from_secs(interval_seconds)) {
-                    findings += 1;
-                    say(&format!("{} {place}: {}/{}: {}", finding.code, finding.group, finding.rule, finding.message));
-                    say(&format!("       {}", finding.help));
-                }
+            rules += groups.iter().map(|group| group.rules.len()).sum::<usize>();
+            let of_groups = groups.iter().flat_map(|group| lint(group, Duration::from_secs(interval_seconds)));
+            for finding in of_groups.chain(cycles(&groups)) {
+                findings += 1;
+                say(&format!("{} {place}: {}/{}: {}", finding.code, finding.group, finding.rule, finding.message));
+                say(&format!("       {}", finding.help));
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The life of an alert: pending, firing, resolved.
 
 use super::file::{RuleGroup, RuleSpec};
-use super::query_vector;
+use super::history::{self, History};
+use super::{ms, query_vector};
 use crate::Error;
 use crate::promql::{self, EvalOptions};
 use crate::store::{Store, Value};
@@ -64,6 +65,9 @@ pub struct Alert {
 pub const RESEND_DELAY: Duration = Duration::from_secs(60);
 
 impl Alert {
+    /// The label that holds the name of its rule.
+    pub const NAME_LABEL: &str = "alertname";
+
     /// Whether the Alertmanagers have to hear of it; if so, it counts as sent.
     pub(super) fn is_due(&mut self, now_ms: i64, interval: Duration) -> bool {
         if self.state == AlertState::Pending {
@@ -81,16 +85,13 @@ impl Alert {
     }
 }
 
-fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// What an alert or a template shows as a value: a native histogram has none, and Prometheus shows 0.
 fn number(value: &Value) -> f64 {
     value.as_float().unwrap_or(0.0)
 }
 
-/// Moves every alert of a rule on by one evaluation and gives the samples of `ALERTS` and `ALERTS_FOR_STATE`.
+/// Moves every alert of a rule on by one evaluation and gives the samples of `ALERTS` and `ALERTS_FOR_STATE`, none before state has
+/// been `restored`.
 pub(super) fn advance(
     active: &mut BTreeMap<Labels, Alert>,
     spec: &RuleSpec,
@@ -100,6 +101,7 @@ pub(super) fn advance(
     (now_ms, query_ms): (i64, i64),
     external: &External,
     options: EvalOptions,
+    (restored, history): (bool, &mut History),
 ) -> Result<Vec<(Labels, f64)>, Error> {
     let mut present = BTreeSet::new();
     let query = |text: &str| -> Result<Vec<QuerySample>, String> {
@@ -121,7 +123,7 @@ pub(super) fn advance(
         {
             builder.set(name, &expand(text));
         }
-        builder.set("alertname", &spec.name);
+        builder.set(Alert::NAME_LABEL, &spec.name);
         let labels = builder.build();
         let annotations = spec.annotations.iter().map(|(name, text)| (name.clone(), expand(text))).collect();
         if !present.insert(labels.clone()) {
@@ -149,6 +151,7 @@ pub(super) fn advance(
                     last_sent_ms: None,
                     valid_until_ms: None,
                 };
+                history.push(&alert, AlertState::Pending, now_ms, history::pending(spec.for_duration));
                 active.insert(labels, alert);
             }
         }
@@ -160,6 +163,9 @@ pub(super) fn advance(
             alert.keep_firing_since_ms = None;
         } else if !keeps_firing(alert, spec, now_ms) {
             let forgotten = alert.resolved_at_ms.is_some_and(|at| now_ms - at > ms(RESOLVED_RETENTION));
+            if alert.state != AlertState::Inactive {
+                history.push(alert, AlertState::Inactive, now_ms, history::ended(alert, spec.for_duration, now_ms));
+            }
             if alert.state == AlertState::Pending || forgotten {
                 return false;
             }
@@ -172,6 +178,10 @@ pub(super) fn advance(
         if alert.state == AlertState::Pending && now_ms - alert.active_at_ms >= ms(spec.for_duration) {
             alert.state = AlertState::Firing;
             alert.fired_at_ms = Some(now_ms);
+            history.push(alert, AlertState::Firing, now_ms, history::firing(alert, spec.for_duration, now_ms));
+        }
+        if !restored {
+            return true;
         }
         samples.push((labels.with(METRIC_NAME, "ALERTS").with("alertstate", alert.state.as_str()), 1.0));
         samples.push((labels.with(METRIC_NAME, "ALERTS_FOR_STATE"), alert.active_at_ms.div_euclid(1000) as f64));
