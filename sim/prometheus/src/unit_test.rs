@@ -322,8 +322,9 @@ fn shown_samples(samples: &[Sample]) -> String {
         return "nil".to_owned();
     }
     let one = |sample: &Sample| match &sample.histogram {
-        Some(histogram) => format!("{} {histogram}", sample.labels.series()),
-        None => format!("{} {}", sample.labels.series(), scientific(sample.value)),
+        // promtool writes the name as a label, too.
+        Some(histogram) => format!("{} {histogram}", sample.labels),
+        None => format!("{} {}", sample.labels, scientific(sample.value)),
     };
     samples.iter().map(one).collect::<Vec<_>>().join(", ")
 }
