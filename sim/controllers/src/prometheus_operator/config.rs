@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::alertmanager::alerting;
 use super::model::{Endpoint, Prometheus, PrometheusRule, RelabelConfig, TlsConfig};
+use super::probe;
 use super::store::{Cluster, Kind};
 use super::targets::{Target, discover, discover_pods};
 use crate::selector::LabelSelector;
@@ -57,6 +58,7 @@ pub fn rule_files(prometheus: &Prometheus, cluster: &Cluster) -> BTreeMap<String
     cluster
         .rules
         .values()
+        .chain(cluster.vm_rules.values())
         .filter(|rule| {
             selects(
                 cluster,
@@ -98,13 +100,15 @@ fn scrape_configs(prometheus: &Prometheus, cluster: &Cluster, warnings: &mut Vec
     let spec = &prometheus.spec;
     let namespaces = spec.service_monitor_namespace_selector.as_ref();
     let mut configs = Vec::new();
-    for ((namespace, name), monitor) in &cluster.service_monitors {
+    let monitors = cluster.service_monitors.iter().map(|entry| ("ServiceMonitor", "serviceMonitor", entry));
+    let scrapes = cluster.vm_service_scrapes.iter().map(|entry| ("VMServiceScrape", "serviceScrape", entry));
+    for (kind, prefix, ((namespace, name), monitor)) in monitors.chain(scrapes) {
         let selector = spec.service_monitor_selector.as_ref();
         if !selects(cluster, selector, namespaces, prometheus, namespace, &monitor.metadata.labels) {
             continue;
         }
         for field in monitor.spec.rest.keys() {
-            warnings.push(format!("ServiceMonitor {namespace}/{name}: spec.{field} is not acted on"));
+            warnings.push(format!("{kind} {namespace}/{name}: spec.{field} is not acted on"));
         }
         let limits = Limits {
             samples: monitor.spec.sample_limit,
@@ -115,7 +119,7 @@ fn scrape_configs(prometheus: &Prometheus, cluster: &Cluster, warnings: &mut Vec
         };
         let role = spec.service_discovery_role.unwrap_or_default();
         for (index, endpoint) in monitor.spec.endpoints.iter().enumerate() {
-            let place = Place { kind: "ServiceMonitor", prefix: "serviceMonitor", namespace, name, index };
+            let place = Place { kind, prefix, namespace, name, index };
             if place.is_understood(endpoint, warnings) {
                 let found = discover(cluster, role, monitor, endpoint);
                 configs.push(scrape_config(prometheus, &place, endpoint, &limits, found));
@@ -146,8 +150,23 @@ fn scrape_configs(prometheus: &Prometheus, cluster: &Cluster, warnings: &mut Vec
             }
         }
     }
+    let namespaces = spec.probe_namespace_selector.as_ref();
+    for ((namespace, _), probe) in &cluster.probes {
+        let selector = spec.probe_selector.as_ref();
+        if selects(cluster, selector, namespaces, prometheus, namespace, &probe.metadata.labels) {
+            configs.extend(probe::scrape_config(probe, warnings));
+        }
+    }
     let rejected = |kind| cluster.rejected.iter().filter(move |((of, _), _)| *of == kind);
-    let rejected = [Kind::ServiceMonitor, Kind::PodMonitor, Kind::PrometheusRule].into_iter().flat_map(rejected);
+    let kinds = [
+        Kind::ServiceMonitor,
+        Kind::PodMonitor,
+        Kind::Probe,
+        Kind::PrometheusRule,
+        Kind::VMServiceScrape,
+        Kind::VMRule,
+    ];
+    let rejected = kinds.into_iter().flat_map(rejected);
     for ((kind, (namespace, name)), why) in rejected {
         warnings.push(format!("{kind:?} {namespace}/{name} is rejected: {why}"));
     }
@@ -261,7 +280,7 @@ pub(super) fn tls_config(tls: &TlsConfig) -> Value {
     Value::Object(tls_config)
 }
 
-fn relabel_configs(steps: &[RelabelConfig]) -> Value {
+pub(super) fn relabel_configs(steps: &[RelabelConfig]) -> Value {
     let step = |step: &RelabelConfig| {
         let mut config = Map::new();
         let mut set = |name: &str, value: Value| {

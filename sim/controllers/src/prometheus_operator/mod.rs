@@ -1,12 +1,13 @@
-//! The Prometheus Operator: Prometheus, ServiceMonitor, PodMonitor and PrometheusRule objects become a configured Prometheus,
-//! and Alertmanager objects Alertmanagers.
+//! The Prometheus Operator: Prometheus, ServiceMonitor, PodMonitor, Probe and PrometheusRule objects become a configured Prometheus,
+//! and Alertmanager objects Alertmanagers; VMServiceScrape and VMRule objects, where [`Options::victoria_metrics`] says so, are
+//! selected and translated like the first.
 //!
 //! [`run`] watches the cluster through the Kubernetes API and applies, for each Alertmanager object, the Service
 //! `alertmanager-operated` and the StatefulSet `alertmanager-<name>` (see [`alertmanager`]), and for each Prometheus object
 //!
 //! | object | holds |
 //! |---|---|
-//! | Secret `prometheus-<name>` | `prometheus.yaml`, with a scrape configuration per endpoint of each selected ServiceMonitor and PodMonitor |
+//! | Secret `prometheus-<name>` | `prometheus.yaml`, with a scrape configuration per endpoint of each selected monitor and Probe |
 //! | ConfigMap `prometheus-<name>-rulefiles-0` | a rule file per selected PrometheusRule |
 //! | Service `prometheus-operated` | the governing Service |
 //! | StatefulSet `prometheus-<name>` | Prometheus itself |
@@ -14,17 +15,19 @@
 //! and writes the condition `Reconciled` to its status. Differences from the real operator: targets are written as
 //! `static_configs` with the labels that discovery and relabelling would have yielded (discovery inside Prometheus is
 //! not modelled); the configuration is stored uncompressed and read by Prometheus itself (feature
-//! `auto-reload-config`), without the config-reloader sidecar; Probe, ScrapeConfig and AlertmanagerConfig objects
+//! `auto-reload-config`), without the config-reloader sidecar; ScrapeConfig and AlertmanagerConfig objects
 //! are not read. Fields that are not acted on are named in the condition's message.
 
 pub mod alertmanager;
 pub mod config;
 pub mod model;
 pub mod objects;
+pub mod probe;
 pub mod store;
 pub mod targets;
+pub mod victoria;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::{join_all, select};
@@ -52,11 +55,13 @@ pub struct Options {
     pub api_server: String,
     /// Who it is for the API server.
     pub token: Token,
+    /// Whether VMServiceScrape and VMRule objects are read, too. Their definitions should be installed then.
+    pub victoria_metrics: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { api_server: "kubernetes.default.svc:443".to_owned(), token: Token::none() }
+        Self { api_server: "kubernetes.default.svc:443".to_owned(), token: Token::none(), victoria_metrics: false }
     }
 }
 
@@ -65,19 +70,20 @@ impl Default for Options {
 pub async fn run(host: Host, options: Options) {
     let api = Api::new(host, &options.api_server, "PrometheusOperator/0.93.1", options.token);
     let (sender, receiver) = mpsc::channel(UPDATES_MAX);
-    let (wanted, pods_wanted) = sim_clock::watch::channel(false);
+    let (asked_for, wanted) = sim_clock::watch::channel(BTreeSet::new());
     let watches = join_all(Kind::ALL.map(|kind| {
-        let (api, sender, mut pods_wanted) = (&api, sender.clone(), pods_wanted.clone());
+        let (api, sender, mut wanted) = (&api, sender.clone(), wanted.clone());
         async move {
-            // PodMonitors are looked at from the first Prometheus on that selects any.
-            if kind == Kind::PodMonitor && pods_wanted.wait_for(|wanted| *wanted).await.is_err() {
+            // PodMonitors and Probes are looked at from the first Prometheus on that selects any.
+            if kind.is_optional() && wanted.wait_for(|wanted| wanted.contains(&kind)).await.is_err() {
                 return;
             }
             api.follow(kind.path(), kind, sender).await;
         }
     }));
     drop(sender);
-    drop(select(Box::pin(watches), Box::pin(reconcile(&api, receiver, wanted))).await);
+    let reconciled = reconcile(&api, receiver, asked_for, options.victoria_metrics);
+    drop(select(Box::pin(watches), Box::pin(reconciled)).await);
 }
 
 /// What has been written, so that only changes are.
@@ -92,11 +98,12 @@ struct Written {
 async fn reconcile(
     api: &Api,
     mut updates: mpsc::Receiver<(Kind, Update)>,
-    pod_monitors_wanted: sim_clock::watch::Sender<bool>,
+    asked_for: sim_clock::watch::Sender<BTreeSet<Kind>>,
+    victoria_metrics: bool,
 ) {
     let mut cluster = Cluster::default();
-    let mut unlisted: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| *kind != Kind::PodMonitor).collect();
-    let mut follows_pod_monitors = false;
+    let mut unlisted: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !kind.is_optional()).collect();
+    let mut followed = BTreeSet::new();
     let mut written = Written::default();
     let mut backoff = Backoff::new("prometheus-operator/apply");
     let mut failed = false;
@@ -114,10 +121,11 @@ async fn reconcile(
         while let Ok((kind, update)) = updates.try_recv() {
             changed |= take_in(&mut cluster, &mut unlisted, kind, update);
         }
-        if !follows_pod_monitors && cluster.prometheuses.values().any(|one| one.spec.pod_monitor_selector.is_some()) {
-            follows_pod_monitors = true;
-            unlisted.push(Kind::PodMonitor);
-            pod_monitors_wanted.send_replace(true);
+        let more: Vec<Kind> =
+            wanted(&cluster, victoria_metrics).into_iter().filter(|kind| followed.insert(*kind)).collect();
+        if !more.is_empty() {
+            unlisted.extend(more);
+            asked_for.send_replace(followed.clone());
         }
         // Before everything has been listed once, a configuration would lack targets that are there.
         if !unlisted.is_empty() || !(changed || failed) {
@@ -128,6 +136,20 @@ async fn reconcile(
             backoff.reset();
         }
     }
+}
+
+/// The optional kinds that something asks for.
+fn wanted(cluster: &Cluster, victoria_metrics: bool) -> Vec<Kind> {
+    let any = |asks: fn(&model::PrometheusSpec) -> bool| cluster.prometheuses.values().any(|one| asks(&one.spec));
+    [
+        (Kind::PodMonitor, any(|spec| spec.pod_monitor_selector.is_some())),
+        (Kind::Probe, any(|spec| spec.probe_selector.is_some())),
+        (Kind::VMServiceScrape, victoria_metrics),
+        (Kind::VMRule, victoria_metrics),
+    ]
+    .into_iter()
+    .filter_map(|(kind, asked)| asked.then_some(kind))
+    .collect()
 }
 
 fn take_in(cluster: &mut Cluster, unlisted: &mut Vec<Kind>, kind: Kind, update: Update) -> bool {
@@ -144,7 +166,7 @@ fn take_in(cluster: &mut Cluster, unlisted: &mut Vec<Kind>, kind: Kind, update: 
 
 /// Writes what differs from what was written before. False where something could not be written.
 async fn apply_all(api: &Api, cluster: &Cluster, written: &mut Written) -> bool {
-    let mut wanted_paths = std::collections::BTreeSet::new();
+    let mut wanted_paths = BTreeSet::new();
     let mut all_well = true;
     // Alertmanagers first: a Prometheus is told where they are.
     let alertmanagers =

@@ -76,6 +76,10 @@ pub struct PrometheusSpec {
     pub pod_monitor_selector: Option<LabelSelector>,
     /// In which namespaces; absent: the Prometheus' own.
     pub pod_monitor_namespace_selector: Option<LabelSelector>,
+    /// Which Probes; absent: none.
+    pub probe_selector: Option<LabelSelector>,
+    /// In which namespaces; absent: the Prometheus' own.
+    pub probe_namespace_selector: Option<LabelSelector>,
     /// Which PrometheusRules; absent: none.
     pub rule_selector: Option<LabelSelector>,
     /// In which namespaces; absent: the Prometheus' own.

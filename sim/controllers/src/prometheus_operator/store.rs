@@ -9,6 +9,8 @@ use super::alertmanager::Alertmanager;
 use super::model::{
     EndpointSlice, Endpoints, Namespace, Pod, PodMonitor, Prometheus, PrometheusRule, Service, ServiceMonitor,
 };
+use super::probe::Probe;
+use super::victoria;
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -21,7 +23,10 @@ pub enum Kind {
     Alertmanager,
     ServiceMonitor,
     PodMonitor,
+    Probe,
     PrometheusRule,
+    VMServiceScrape,
+    VMRule,
     Namespace,
     Service,
     Endpoints,
@@ -31,12 +36,15 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Prometheus,
         Self::Alertmanager,
         Self::ServiceMonitor,
         Self::PodMonitor,
+        Self::Probe,
         Self::PrometheusRule,
+        Self::VMServiceScrape,
+        Self::VMRule,
         Self::Namespace,
         Self::Service,
         Self::Endpoints,
@@ -51,6 +59,9 @@ impl Kind {
             Self::Alertmanager => "/apis/monitoring.coreos.com/v1/alertmanagers",
             Self::ServiceMonitor => "/apis/monitoring.coreos.com/v1/servicemonitors",
             Self::PodMonitor => "/apis/monitoring.coreos.com/v1/podmonitors",
+            Self::Probe => "/apis/monitoring.coreos.com/v1/probes",
+            Self::VMServiceScrape => "/apis/operator.victoriametrics.com/v1beta1/vmservicescrapes",
+            Self::VMRule => "/apis/operator.victoriametrics.com/v1beta1/vmrules",
             Self::PrometheusRule => "/apis/monitoring.coreos.com/v1/prometheusrules",
             Self::Namespace => "/api/v1/namespaces",
             Self::Service => "/api/v1/services",
@@ -58,6 +69,11 @@ impl Kind {
             Self::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
             Self::Pod => "/api/v1/pods",
         }
+    }
+
+    /// Whether the kind is followed only once something asks for it.
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::PodMonitor | Self::Probe | Self::VMServiceScrape | Self::VMRule)
     }
 }
 
@@ -72,6 +88,12 @@ pub struct Cluster {
     pub service_monitors: BTreeMap<Key, ServiceMonitor>,
     /// PodMonitors.
     pub pod_monitors: BTreeMap<Key, PodMonitor>,
+    /// Probes.
+    pub probes: BTreeMap<Key, Probe>,
+    /// VMServiceScrapes, as the ServiceMonitors that say the same.
+    pub vm_service_scrapes: BTreeMap<Key, ServiceMonitor>,
+    /// VMRules, as the PrometheusRules that say the same.
+    pub vm_rules: BTreeMap<Key, PrometheusRule>,
     /// PrometheusRules.
     pub rules: BTreeMap<Key, PrometheusRule>,
     /// Namespaces; the key's namespace is empty.
@@ -108,7 +130,12 @@ impl Cluster {
             Kind::Alertmanager => put(&mut self.alertmanagers, rejected, kind, key, object),
             Kind::ServiceMonitor => put(&mut self.service_monitors, rejected, kind, key, object),
             Kind::PodMonitor => put(&mut self.pod_monitors, rejected, kind, key, object),
+            Kind::Probe => put(&mut self.probes, rejected, kind, key, object),
             Kind::PrometheusRule => put(&mut self.rules, rejected, kind, key, object),
+            Kind::VMServiceScrape => {
+                put(&mut self.vm_service_scrapes, rejected, kind, key, victoria::service_monitor(object))
+            }
+            Kind::VMRule => put(&mut self.vm_rules, rejected, kind, key, victoria::prometheus_rule(object)),
             Kind::Namespace => put(&mut self.namespaces, rejected, kind, key, object),
             Kind::Service => put(&mut self.services, rejected, kind, key, object),
             Kind::Endpoints => put(&mut self.endpoints, rejected, kind, key, object),
@@ -125,7 +152,10 @@ impl Cluster {
             Kind::Alertmanager => self.alertmanagers.remove(key).is_some(),
             Kind::ServiceMonitor => self.service_monitors.remove(key).is_some(),
             Kind::PodMonitor => self.pod_monitors.remove(key).is_some(),
+            Kind::Probe => self.probes.remove(key).is_some(),
             Kind::PrometheusRule => self.rules.remove(key).is_some(),
+            Kind::VMServiceScrape => self.vm_service_scrapes.remove(key).is_some(),
+            Kind::VMRule => self.vm_rules.remove(key).is_some(),
             Kind::Namespace => self.namespaces.remove(key).is_some(),
             Kind::Service => self.services.remove(key).is_some(),
             Kind::Endpoints => self.endpoints.remove(key).is_some(),
@@ -155,7 +185,10 @@ impl Cluster {
             Kind::Alertmanager => self.alertmanagers.keys().cloned().collect(),
             Kind::ServiceMonitor => self.service_monitors.keys().cloned().collect(),
             Kind::PodMonitor => self.pod_monitors.keys().cloned().collect(),
+            Kind::Probe => self.probes.keys().cloned().collect(),
             Kind::PrometheusRule => self.rules.keys().cloned().collect(),
+            Kind::VMServiceScrape => self.vm_service_scrapes.keys().cloned().collect(),
+            Kind::VMRule => self.vm_rules.keys().cloned().collect(),
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
             Kind::Service => self.services.keys().cloned().collect(),
             Kind::Endpoints => self.endpoints.keys().cloned().collect(),

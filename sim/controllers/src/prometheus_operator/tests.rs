@@ -570,3 +570,96 @@ fn a_pod_monitor_finds_the_ports_of_the_pods_that_it_selects() {
             .any(|warning| warning.contains("PodMonitor multigres-operator/managers: endpoint 2 is left out: oauth2"))
     );
 }
+
+#[test]
+fn a_probe_asks_its_prober_about_each_target() {
+    let mut cluster = shipped();
+    let probe = |labels: Value, more: Value| {
+        let mut probe = json!({
+            "metadata": {"namespace": "multigres-operator", "name": "site", "labels": labels},
+            "spec": {
+                "prober": {"url": "blackbox:9115"}, "module": "http_2xx", "interval": "1m",
+                "targets": {"staticConfig": {"static": ["https://a", "https://b"], "labels": {"team": "db"}}},
+            },
+        });
+        for (name, value) in more.as_object().expect("fields") {
+            probe["spec"][name] = value.clone();
+        }
+        probe
+    };
+    let mut prometheus = cluster.prometheuses.values().next().expect("a Prometheus").clone();
+    prometheus.spec.probe_selector =
+        Some(serde_json::from_value(json!({"matchLabels": {"team": "db"}})).expect("a selector"));
+    cluster.put(Kind::Probe, probe(json!({"team": "web"}), json!({})));
+    assert_eq!(configuration(&build(&prometheus, &cluster))["scrape_configs"].as_array().map(Vec::len), Some(1));
+    cluster.put(Kind::Probe, probe(json!({"team": "db"}), json!({})));
+    let built = build(&prometheus, &cluster);
+    assert_eq!(
+        configuration(&built)["scrape_configs"][1],
+        json!({
+            "job_name": "probe/multigres-operator/site",
+            "honor_timestamps": true,
+            "metrics_path": "/probe",
+            "scheme": "http",
+            "scrape_interval": "1m",
+            "params": {"module": ["http_2xx"]},
+            "static_configs": [{"targets": ["https://a", "https://b"], "labels": {"namespace": "multigres-operator", "team": "db"}}],
+            "relabel_configs": [
+                {"target_label": "job", "replacement": "probe/multigres-operator/site"},
+                {"source_labels": ["__address__"], "target_label": "__param_target"},
+                {"source_labels": ["__param_target"], "target_label": "instance"},
+                {"target_label": "__address__", "replacement": "blackbox:9115"},
+            ],
+        })
+    );
+    cluster.put(Kind::Probe, probe(json!({"team": "db"}), json!({"basicAuth": {}})));
+    let built = build(&prometheus, &cluster);
+    assert_eq!(configuration(&built)["scrape_configs"].as_array().map(Vec::len), Some(1));
+    assert!(
+        built.warnings.iter().any(|warning| warning.contains("Probe multigres-operator/site is left out: basicAuth"))
+    );
+}
+
+#[test]
+fn objects_of_victoria_metrics_are_translated_by_the_same_selectors() {
+    let mut cluster = shipped();
+    let mut scrape = serde_json::to_value(json!({
+        "metadata": {"namespace": "multigres-operator", "name": "vm", "labels": {}},
+        "spec": {
+            "selector": {"matchLabels": {"control-plane": "controller-manager"}},
+            "endpoints": [{"port": "metrics", "relabelConfigs": [{"action": "labeldrop", "regex": "pod"}]}],
+        },
+    }))
+    .expect("a scrape");
+    let service = cluster.services.values().next().expect("the metrics service").metadata.labels.clone();
+    scrape["spec"]["selector"]["matchLabels"] = json!(service);
+    let mut prometheus = cluster.prometheuses.values().next().expect("a Prometheus").clone();
+    prometheus.spec.service_monitor_selector = Some(crate::selector::LabelSelector::default());
+    prometheus.spec.rule_selector = Some(crate::selector::LabelSelector::default());
+    cluster.put(Kind::VMServiceScrape, scrape.clone());
+    cluster.put(
+        Kind::VMRule,
+        json!({
+            "metadata": {"namespace": "multigres-operator", "name": "vm", "uid": "u"},
+            "spec": {"groups": [{"name": "g", "concurrency": 4, "rules": [{"alert": "A", "expr": "up == 0"}]}]},
+        }),
+    );
+    let built = build(&prometheus, &cluster);
+    let jobs = configuration(&built)["scrape_configs"].clone();
+    let job = jobs
+        .as_array()
+        .and_then(|jobs| jobs.iter().find(|job| job["job_name"] == "serviceScrape/multigres-operator/vm/0"));
+    let job = job.expect("the scrape's job");
+    assert_eq!(job["static_configs"][0]["targets"], json!(["10.244.0.5:8443"]));
+    assert_eq!(job["relabel_configs"], json!([{"action": "labeldrop", "regex": "pod"}]));
+    let rules = built.objects[1]["data"]["multigres-operator-vm-u.yaml"].as_str().expect("the rule file");
+    assert!(rules.contains("up == 0") && !rules.contains("concurrency"), "{rules}");
+    // A label that no Service has: the target is missing.
+    scrape["spec"]["selector"]["matchLabels"] = json!({"control-plane": "controller-manger"});
+    cluster.put(Kind::VMServiceScrape, scrape);
+    let jobs = configuration(&build(&prometheus, &cluster))["scrape_configs"].clone();
+    let job = jobs
+        .as_array()
+        .and_then(|jobs| jobs.iter().find(|job| job["job_name"] == "serviceScrape/multigres-operator/vm/0"));
+    assert_eq!(job.expect("the job is still there")["static_configs"], json!([]));
+}
