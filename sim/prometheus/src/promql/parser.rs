@@ -13,6 +13,9 @@ const DEPTH_MAX: usize = 64;
 /// How many binary operators one query may have; a chain of them nests to the left and is walked recursively.
 const BINARY_OPERATORS_MAX: usize = 500;
 
+/// Longest regular expression, in bytes; compiling longer ones takes seconds.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+
 /// Timestamps of `@` lie below this; arithmetic with them saturates.
 const TIMESTAMP_SECONDS_MAX: f64 = 9_223_372_036_854_775_807.0;
 /// Longest duration, in seconds: 2^63 nanoseconds.
@@ -619,6 +622,9 @@ impl<'a> Parser<'a> {
             }
             self.at += 1;
             let value = String::from_utf8_lossy(&lexer::unquoted(self.text(value_span))).into_owned();
+            if matches!(op, MatchOp::Regex | MatchOp::NotRegex) && value.len() > REGEX_BYTES_MAX {
+                return Err(self.error(format!("regular expression longer than {REGEX_BYTES_MAX} bytes"), value_span));
+            }
             matchers.push(Matcher::new(op, label, value).map_err(|error| self.error(error.to_string(), token.span))?);
             if !self.accept(",") && !self.is("}") {
                 return Err(self.unexpected(&format!("{CONTEXT}, expected \",\" or \"}}\"")));
