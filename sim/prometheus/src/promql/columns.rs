@@ -206,7 +206,7 @@ impl Evaluator<'_> {
             ExprKind::Paren(inner) => self.compute(inner, grid),
             ExprKind::Unary { negative, expr: inner } => {
                 let columns = self.compute(inner, grid)?;
-                if *negative { self.map(inner, columns, |value| -value) } else { Ok(columns) }
+                if *negative { map(inner, columns, |value| -value) } else { Ok(columns) }
             }
             ExprKind::Aggregate { op, expr: inner, param, grouping, without } => {
                 let columns = self.compute(inner, grid)?;
@@ -216,7 +216,7 @@ impl Evaluator<'_> {
             ExprKind::Call { function, args } => match function.body {
                 Body::Math(f) => {
                     let columns = self.compute(&args[0], grid)?;
-                    self.map(&args[0], columns, f)
+                    map(&args[0], columns, f)
                 }
                 Body::Range { f, keep_name } => self.over_ranges(function, f, keep_name, args, grid),
                 Body::Special(_) => Err(Stop::Walk),
@@ -224,11 +224,11 @@ impl Evaluator<'_> {
             ExprKind::Binary { op, lhs, rhs, return_bool, matching } => match (constant(lhs), constant(rhs)) {
                 (None, Some(right)) => {
                     let columns = self.compute(lhs, grid)?;
-                    self.with_scalar(lhs, columns, *op, right, false, *return_bool)
+                    with_scalar(lhs, columns, *op, right, false, *return_bool)
                 }
                 (Some(left), None) => {
                     let columns = self.compute(rhs, grid)?;
-                    self.with_scalar(rhs, columns, *op, left, true, *return_bool)
+                    with_scalar(rhs, columns, *op, left, true, *return_bool)
                 }
                 (None, None) => {
                     let Some(matching) = matching else { return Err(Stop::Walk) };
@@ -241,40 +241,36 @@ impl Evaluator<'_> {
             _ => Err(Stop::Walk),
         }
     }
+}
 
-    /// Number by number, dropping the name.
-    fn map(&self, inner: &Expr, mut columns: Columns, f: impl Fn(f64) -> f64) -> Result<Columns, Stop> {
-        for value in columns.cells.iter_mut().filter(|value| !is_stale(**value)) {
-            *value = f(*value);
-        }
-        nameless(columns, one_name(inner))
+/// Number by number, dropping the name.
+fn map(inner: &Expr, mut columns: Columns, f: impl Fn(f64) -> f64) -> Result<Columns, Stop> {
+    for value in columns.cells.iter_mut().filter(|value| !is_stale(**value)) {
+        *value = f(*value);
     }
+    nameless(columns, one_name(inner))
+}
 
-    fn with_scalar(
-        &self,
-        inner: &Expr,
-        mut columns: Columns,
-        op: BinaryOp,
-        scalar: f64,
-        swapped: bool,
-        return_bool: bool,
-    ) -> Result<Columns, Stop> {
-        for cell in columns.cells.iter_mut().filter(|cell| !is_stale(**cell)) {
-            let (value, keep) = if swapped {
-                super::binary::floats(op, scalar, *cell)
-            } else {
-                super::binary::floats(op, *cell, scalar)
-            };
-            if return_bool {
-                *cell = f64::from(u8::from(keep));
-            } else if !keep {
-                *cell = ABSENT;
-            } else if !op.is_comparison() {
-                *cell = value;
-            }
+fn with_scalar(
+    inner: &Expr,
+    mut columns: Columns,
+    op: BinaryOp,
+    scalar: f64,
+    swapped: bool,
+    return_bool: bool,
+) -> Result<Columns, Stop> {
+    for cell in columns.cells.iter_mut().filter(|cell| !is_stale(**cell)) {
+        let (value, keep) =
+            if swapped { super::binary::floats(op, scalar, *cell) } else { super::binary::floats(op, *cell, scalar) };
+        if return_bool {
+            *cell = f64::from(u8::from(keep));
+        } else if !keep {
+            *cell = ABSENT;
+        } else if !op.is_comparison() {
+            *cell = value;
         }
-        if op.is_comparison() && !return_bool { Ok(columns) } else { nameless(columns, one_name(inner)) }
     }
+    if op.is_comparison() && !return_bool { Ok(columns) } else { nameless(columns, one_name(inner)) }
 }
 
 /// Drops the names, unless label sets would collide: then only the walk can tell whether they do at the same step.

@@ -253,7 +253,9 @@ fn pack_values(samples: &[(i64, f64)], writer: &mut Writer) {
     if kind == VALUES_DELTA_WIDTH {
         deltas().for_each(|delta| writer.bits(delta.wrapping_sub(least) as u64, bits));
     } else {
-        integers.iter().for_each(|integer| writer.bits(integer.wrapping_sub(least) as u64, bits));
+        for integer in &integers {
+            writer.bits(integer.wrapping_sub(least) as u64, bits);
+        }
     }
 }
 
