@@ -188,13 +188,24 @@ impl Test {
         let external = External { labels: self.external_labels.clone(), url: self.external_url.clone() };
         let options = EvalOptions { default_step_ms: interval_ms, ..EvalOptions::default() };
         let mut store = Store::new();
+        let (input, labels) = input;
+        let mut handles = vec![None; labels.len()];
+        let mut load = |store: &mut Store, (series, point): (usize, Point)| {
+            // A series comes to be with its first sample, as it would outside of a test.
+            let outcome = match handles[series] {
+                Some(id) => Ok(id),
+                None => store.series_id(&labels[series]).inspect(|id| handles[series] = Some(*id)),
+            };
+            let outcome = outcome.and_then(|id| store.append_to(id, point));
+            outcome.map_err(|error| format!("{}: {error}", labels[series].series()))
+        };
         let mut loaded = input.into_iter().peekable();
         let mut differences = Vec::new();
         let mut now = 0;
         while now <= end {
             // Samples come in as time passes: what rules record is in order among them.
-            while let Some((_, labels, point)) = loaded.next_if(|(t_ms, ..)| *t_ms <= now) {
-                store.append(&labels, point).map_err(|error| format!("{}: {error}", labels.series()))?;
+            while let Some(sample) = loaded.next_if(|(_, point)| point.t_ms <= now) {
+                load(&mut store, sample)?;
             }
             let mut failed = false;
             for group in &mut groups {
@@ -217,11 +228,11 @@ impl Test {
             }
             now += interval_ms;
         }
-        for (_, labels, point) in loaded {
+        for (series, point) in loaded {
             if point.t_ms > end {
                 break;
             }
-            store.append(&labels, point).map_err(|error| format!("{}: {error}", labels.series()))?;
+            load(&mut store, (series, point))?;
         }
         for case in &self.promql_expr_test {
             differences.extend(check_expression(case, &store, options, fuzzy));
@@ -229,9 +240,9 @@ impl Test {
         Ok(differences)
     }
 
-    /// The input in order of time.
-    fn input(&self, step_ms: i64) -> Result<Vec<(i64, Labels, Point)>, String> {
-        let mut input = Vec::new();
+    /// The input in order of time, each sample with the place of its series in the list of labels.
+    fn input(&self, step_ms: i64) -> Result<(Vec<(usize, Point)>, Vec<Labels>), String> {
+        let (mut input, mut labels) = (Vec::new(), Vec::new());
         let mut known = BTreeSet::new();
         for series in &self.input_series {
             let line = format!("{} {}", series.series, series.values);
@@ -242,12 +253,13 @@ impl Test {
             for (index, value) in described.values.into_iter().enumerate() {
                 let t_ms = step_ms.saturating_mul(index as i64);
                 if let Some(value) = value {
-                    input.push((t_ms, described.labels.clone(), Point { t_ms, value }));
+                    input.push((labels.len(), Point { t_ms, value }));
                 }
             }
+            labels.push(described.labels);
         }
-        input.sort_by_key(|(t_ms, ..)| *t_ms);
-        Ok(input)
+        input.sort_by_key(|(_, point)| point.t_ms);
+        Ok((input, labels))
     }
 
     fn check_alerts(&self, case: &AlertCase, groups: &[Group]) -> Option<String> {

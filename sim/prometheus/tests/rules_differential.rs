@@ -125,7 +125,11 @@ fn values(chance: &mut Chance, counter: bool) -> String {
 }
 
 fn tests(chance: &mut Chance, rules: &str) -> String {
-    let mut text = format!("rule_files: [rules.yaml]\nevaluation_interval: {}\ntests:\n", chance.pick(&["30s", "1m"]));
+    let mut text = format!(
+        // Without an order, promtool takes groups in that of a Go map.
+        "rule_files: [rules.yaml]\ngroup_eval_order: [group-0, group-1]\nevaluation_interval: {}\ntests:\n",
+        chance.pick(&["30s", "1m"])
+    );
     let names = |of: &str| -> Vec<String> {
         rules
             .lines()
