@@ -91,7 +91,9 @@ fn the_shipped_monitor_becomes_a_scrape_configuration_with_the_labels_of_the_rea
                 "job_name": "serviceMonitor/multigres-operator/multigres-operator/0",
                 "honor_labels": true,
                 "metrics_path": "/metrics",
-                "scheme": "http",
+                "scheme": "https",
+                "tls_config": {"insecure_skip_verify": true},
+                "authorization": {"type": "Bearer", "credentials_file": "/var/run/secrets/kubernetes.io/serviceaccount/token"},
                 "static_configs": [{
                     "targets": ["10.244.0.5:8443"],
                     "labels": {
@@ -492,7 +494,9 @@ fn a_target_that_appears_later_changes_the_configuration_and_nothing_else() {
         "labels": {"app.kubernetes.io/name": "multigres-operator"},
     });
     let endpoints = json!({"metadata": meta, "subsets": [{"addresses": [{"ip": "10.244.9.9"}], "ports": [{"name": "metrics", "port": 8443}]}]});
+    let namespace = json!({"metadata": {"name": "multigres-operator", "resourceVersion": "6"}});
     let events = vec![
+        (Kind::Namespace, 30, added(namespace)),
         (Kind::Service, 30, added(json!({"metadata": meta}))),
         (Kind::Endpoints, 30, added(endpoints)),
         // Changes that say nothing to this operator.
@@ -631,7 +635,8 @@ fn objects_of_victoria_metrics_are_translated_by_the_same_selectors() {
         },
     }))
     .expect("a scrape");
-    let service = cluster.services.values().next().expect("the metrics service").metadata.labels.clone();
+    let service = cluster.services.values().find(|service| service.metadata.name.ends_with("metrics-service"));
+    let service = service.expect("the metrics service").metadata.labels.clone();
     scrape["spec"]["selector"]["matchLabels"] = json!(service);
     let mut prometheus = cluster.prometheuses.values().next().expect("a Prometheus").clone();
     prometheus.spec.service_monitor_selector = Some(crate::selector::LabelSelector::default());
