@@ -175,7 +175,7 @@ fn theirs(program: &PathBuf, folder: &std::path::Path) -> String {
 fn ours(rules: &str, tests: &str) -> String {
     let read = |_: &str| Ok(vec![("rules.yaml".to_owned(), rules.to_owned())]);
     let differences = unit_test::run("test.yaml", tests, &read).unwrap_or_else(|error| vec![error.to_string()]);
-    let told = differences.iter().map(|one| format!("{one}\n\n")).collect::<String>();
+    let told = differences.join("\n\n");
     format!(
         "Unit Testing:  test.yaml\n  {}",
         if told.is_empty() { "SUCCESS\n".to_owned() } else { format!("FAILED:\n{told}") }

@@ -53,18 +53,21 @@ fn main() {
 /// What was measured of one server.
 struct Measured {
     ingest: Duration,
+    /// Processor time of the server for all samples.
+    ingest_processor: Duration,
     /// Resident bytes before and after the samples, and at the most.
     resident: (u64, u64, u64),
     chunk_bytes: Option<u64>,
-    /// Cold and warm times, and bytes of the answer.
-    queries: Vec<(Duration, Duration, usize)>,
-    rules: Vec<(Duration, Duration)>,
+    /// Cold and warm times, bytes of the answer, and the server's processor time, on average over the warm ones.
+    queries: Vec<(Duration, Duration, usize, Duration)>,
+    rules: Vec<(Duration, Duration, Duration)>,
 }
 
 fn measure(mut server: Server, shape: &data::Shape) -> Measured {
     let mut connection = Connection::open(server.address);
     let before = server.resident().0;
     let mut ingest = Duration::ZERO;
+    let idle = server.processor();
     for bodies in shape.requests() {
         let started = Instant::now();
         for body in &bodies {
@@ -74,24 +77,32 @@ fn measure(mut server: Server, shape: &data::Shape) -> Measured {
         ingest += started.elapsed();
     }
     let after = server.resident().0;
+    let ingest_processor = server.processor().saturating_sub(idle);
     let mut queries = Vec::new();
     for query in queries::QUERIES {
         let target = query.target(shape);
         let mut times = Vec::new();
-        let mut size = 0;
-        for _ in 0..=RUNS {
+        let (mut size, mut warm) = (0, Duration::ZERO);
+        for run in 0..=RUNS {
+            if run == 1 {
+                warm = server.processor();
+            }
             let started = Instant::now();
             let (status, answer) = connection.ask("GET", &target, "", b"");
             times.push(started.elapsed());
             assert_eq!(status, 200, "{}: {}", query.text, String::from_utf8_lossy(&answer));
             size = answer.len();
         }
-        queries.push((times[0], median(&times[1..]), size));
+        let processor = server.processor().saturating_sub(warm) / RUNS as u32;
+        queries.push((times[0], median(&times[1..]), size, processor));
     }
     let mut rules = Vec::new();
     for wide in [false, true] {
-        let mut times = Vec::new();
-        for _ in 0..=RUNS {
+        let (mut times, mut warm) = (Vec::new(), Duration::ZERO);
+        for run in 0..=RUNS {
+            if run == 1 {
+                warm = server.processor();
+            }
             let started = Instant::now();
             for rule in 0..100 {
                 let (status, answer) = connection.ask("GET", &queries::rule(rule, wide, shape), "", b"");
@@ -99,12 +110,13 @@ fn measure(mut server: Server, shape: &data::Shape) -> Measured {
             }
             times.push(started.elapsed());
         }
-        rules.push((times[0], median(&times[1..])));
+        let processor = server.processor().saturating_sub(warm) / RUNS as u32;
+        rules.push((times[0], median(&times[1..]), processor));
     }
     let resident = (before, after, server.resident().1);
     let chunk_bytes = server.chunk_bytes();
     server.end();
-    Measured { ingest, resident, chunk_bytes, queries, rules }
+    Measured { ingest, ingest_processor, resident, chunk_bytes, queries, rules }
 }
 
 fn median(times: &[Duration]) -> Duration {
@@ -130,6 +142,7 @@ fn print_table(ours: &Measured, real: Option<&Measured>, shape: &data::Shape) {
     };
     let total = shape.total() as f64;
     row("ingest by remote write", &|m| total / m.ingest.as_secs_f64() / 1000.0, "k samples/s", true);
+    row("processor for a sample", &|m| m.ingest_processor.as_secs_f64() * 1e9 / total, "ns", false);
     row("resident bytes a sample", &|m| m.resident.1.saturating_sub(m.resident.0) as f64 / total, "B", false);
     row("resident at the most", &|m| m.resident.2 as f64 / 1e6, "MB", false);
     row(
@@ -143,6 +156,8 @@ fn print_table(ours: &Measured, real: Option<&Measured>, shape: &data::Shape) {
         row(&name, &|m| m.queries[index].0.as_secs_f64() * 1000.0, "ms", false);
         let name = format!("{} {}", query.kind(), query.name);
         row(&name, &|m| m.queries[index].1.as_secs_f64() * 1000.0, "ms", false);
+        let name = format!("{} {} (processor)", query.kind(), query.name);
+        row(&name, &|m| m.queries[index].3.as_secs_f64() * 1000.0, "ms", false);
         if let Some(real) = real
             && real.queries[index].2.abs_diff(ours.queries[index].2) > real.queries[index].2 / 100 + 200
         {
@@ -153,6 +168,7 @@ fn print_table(ours: &Measured, real: Option<&Measured>, shape: &data::Shape) {
         ["100 rules, each over a hundredth of the series", "100 rules, each over all series"].iter().enumerate()
     {
         row(name, &|m| m.rules[index].1.as_secs_f64() * 1000.0, "ms", false);
+        row(&format!("{name} (processor)"), &|m| m.rules[index].2.as_secs_f64() * 1000.0, "ms", false);
     }
     println!(
         "cold is the first of {} times, everything else the median of the {RUNS} after it; a ratio above 1: ours is better",

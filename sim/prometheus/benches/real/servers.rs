@@ -56,7 +56,7 @@ impl Server {
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = free.local_addr().expect("an address");
         drop(free);
-        let child = Command::new("taskset")
+        let mut child = Command::new("taskset")
             .args(["-c", &CORE.to_string()])
             .arg(program)
             .arg(format!("--config.file={}", config.display()))
@@ -76,6 +76,8 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+        let _ = child.kill();
+        let _ = child.wait();
         panic!("the real Prometheus does not listen on {address}");
     }
 
@@ -88,6 +90,16 @@ impl Server {
                 * 1024
         };
         (field("VmRSS:"), field("VmHWM:"))
+    }
+
+    /// Processor time of all threads so far: on a shared machine a better measure than time on the wall.
+    pub fn processor(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let spent = |thread: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0)
+        };
+        Duration::from_nanos(threads.into_iter().flatten().filter_map(Result::ok).map(spent).sum())
     }
 
     /// What the samples take in chunks: of the real one its blocks and full head chunks on disk, of ours what it says of itself. Ours
