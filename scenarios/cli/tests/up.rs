@@ -96,7 +96,15 @@ fn every_port_answers_and_an_interrupt_ends_the_world() {
     assert!(up.told("ready after").contains("sample objects applied: 1"));
     assert!(get(&format!("{prometheus}/api/v1/query?query=up")).contains(r#""status":"success""#));
     assert!(get(&format!("{tempo}/ready")).starts_with("HTTP/1.1 200"));
-    assert!(get(&metrics).contains("multigres_operator_"));
+    // TLS and a token are asked for: what is plain is not answered.
+    let address = metrics.strip_prefix("https://").and_then(|rest| rest.strip_suffix("/metrics")).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    // However it is refused: by an alert or by a reset.
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains("multigres_operator_"));
     let text = fs::read_to_string(&up.kubeconfig).unwrap();
     assert!(text.contains(&api) && text.contains("operator@sim"), "{text}");
     up.signal("INT");

@@ -160,7 +160,8 @@ fn table(args: &UpArgs, published: &world::Published, kubeconfig: &Path) -> Vec<
         ("kubeconfig", format!("{} (contexts admin@sim, viewer@sim, operator@sim)", kubeconfig.display())),
         ("Prometheus", http(published.prometheus, "")),
         ("Tempo", http(published.tempo, "")),
-        ("operator", http(published.metrics, "/metrics")),
+        // It asks for a token, as in a cluster: `kubectl create token` makes one of an account that may read it.
+        ("operator", http(published.metrics, "/metrics").replacen("http:", "https:", 1)),
         ("time", format!("{}, seed {}; Ctrl-C ends the world", args.speed, args.seed)),
     ];
     rows.into_iter().map(|(what, place)| format!("{what:<12}{place}")).collect()
