@@ -449,7 +449,7 @@ groups:
         assert_eq!(
             told,
             [
-                "    expr: \"job:x:sum\", time: 2m,\n        exp: job:x:sum{job=\"a\"} 7E+00\n        got: job:x:sum{job=\"a\"} 6E+00"
+                "    expr: \"job:x:sum\", time: 2m,\n        exp: {__name__=\"job:x:sum\", job=\"a\"} 7E+00\n        got: {__name__=\"job:x:sum\", job=\"a\"} 6E+00"
             ]
         );
     }
