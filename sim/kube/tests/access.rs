@@ -71,6 +71,17 @@ fn a_container_finds_its_token_uses_it_and_gets_a_new_one_in_time() {
         assert_eq!(ask(&token, "/apis").await, 200, "everybody may discover");
         assert_eq!(ask(&token, "/api/v1/pods").await, 403, "but not more");
         assert_eq!(ask("nonsense", "/apis").await, 401);
+        let exec = "/api/v1/namespaces/default/pods/p/exec?command=date&stdout=true";
+        for (verbs, code) in [(json!(["get"]), 403), (json!(["get", "create"]), 400)] {
+            api.apply(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "exec", "namespace": "default"},
+                "rules": [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": verbs}]}))
+                .unwrap();
+            api.apply(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "exec", "namespace": "default"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "exec"},
+                "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}]}))
+                .unwrap();
+            assert_eq!(ask(&token, exec).await, code, "{verbs}: a command is a creation; then it lacks its upgrade");
+        }
         tokio::time::sleep(Duration::from_secs(3607 * 79 / 100)).await;
         assert_eq!(read("token"), token);
         tokio::time::sleep(Duration::from_secs(60)).await;
