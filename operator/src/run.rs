@@ -94,7 +94,7 @@ pub async fn run_with(
     register: impl FnOnce(&mut Manager, &Parts) + Send,
 ) -> Result<(), Error> {
     let telemetry = Telemetry::new(&config.telemetry, &host);
-    let result = telemetry.scope(serve(&host, &config, &telemetry, register)).await;
+    let result = telemetry.scope(Box::pin(serve(&host, &config, &telemetry, register))).await;
     telemetry.in_scope(|| match &result {
         Ok(()) => tracing::info!("stopped"),
         Err(error) => tracing::error!(error = %error, "stopped"),

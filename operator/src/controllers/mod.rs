@@ -189,10 +189,9 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
 }
 
 /// The keys of all objects of a store.
-fn keys_of<K: Resource>(store: Store<K>) -> impl Fn() -> Vec<ObjectKey> + Send + Sync + 'static
-where
-    K: Send + Sync + 'static,
-{
+fn keys_of<K: Resource + Send + Sync + 'static>(
+    store: Store<K>,
+) -> impl Fn() -> Vec<ObjectKey> + Send + Sync + 'static {
     move || store.all().iter().map(|object| ObjectKey::of(object.as_ref())).collect()
 }
 

@@ -298,7 +298,9 @@ impl<K: Watched> KindWatch<K> {
                     self.store.0.synced.give();
                     if self.optional && !self.store.served() {
                         self.store.set_served(true);
-                        self.when_served.iter().for_each(|wake| wake());
+                        for wake in &self.when_served {
+                            wake();
+                        }
                     }
                     changes
                 }
@@ -325,7 +327,9 @@ impl<K: Watched> KindWatch<K> {
                 health.pass(Probe::Live, &check);
                 tracing::info!(kind = %kind, "watch works again");
             }
-            changes.iter().for_each(|change| self.tell(change));
+            for change in &changes {
+                self.tell(change);
+            }
         }
     }
 }
