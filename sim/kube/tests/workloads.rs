@@ -475,6 +475,8 @@ fn what_is_paused_waits_and_what_is_slow_takes_its_time() {
         let behind = time(&late["metadata"]["creationTimestamp"])
             - time(&late["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]);
         assert!((7100..=7200).contains(&behind), "{behind}");
-        skew.into_iter().for_each(|id| cluster.heal(id));
+        for id in skew {
+            cluster.heal(id);
+        }
     });
 }
