@@ -27,6 +27,8 @@ mirror=$(apt-get indextargets --format '$(CREATED_BY)|$(ORIGIN)|$(COMPONENT)|$(R
     | awk -F'|' '$1 == "Packages" && $2 == "Debian" && $3 == "main" && $4 !~ /security/ && !found { print $4; found = 1 }')
 [ -n "$mirror" ] || { echo "go-operator.sh: no Debian mirror among this machine's apt sources (run apt-get update first)" >&2; exit 1; }
 
+# A run that was killed leaves it mounted, and what is mounted cannot be removed.
+mountpoint -q "$root/proc" && umount "$root/proc"
 if [ ! -e "$root/made" ]; then
     rm -rf "$root"
     debootstrap --variant=minbase --include=golang-go,golang-k8s-client-go-dev,golang-k8s-api-dev "$suite" "$root" "$mirror" > "$directory/go-root.log" 2>&1 || {
