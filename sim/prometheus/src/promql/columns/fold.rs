@@ -10,7 +10,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 /// Whether an operator makes one float of a group's floats without a parameter.
 pub(super) fn is_fold(op: AggregateOp) -> bool {
-    use AggregateOp::*;
+    use AggregateOp::{Avg, Count, Group, Max, Min, Stddev, Stdvar, Sum};
     matches!(op, Sum | Avg | Count | Min | Max | Group | Stddev | Stdvar)
 }
 
