@@ -208,7 +208,8 @@ impl FromStr for Comparison {
         if let Some(rest) = text.strip_prefix("!~") {
             return pattern(rest).map(Self::NotMatches);
         }
-        if let Some(rest) = text.strip_prefix('~') {
+        // As PromQL writes it, too.
+        if let Some(rest) = text.strip_prefix('~').or_else(|| text.strip_prefix("=~")) {
             return pattern(rest).map(Self::Matches);
         }
         if let Some(rest) = text.strip_prefix(">=") {
@@ -223,7 +224,7 @@ impl FromStr for Comparison {
         if let Some(rest) = text.strip_prefix('<') {
             return number("<", rest).map(Self::Less);
         }
-        if let Some(rest) = text.strip_prefix('=') {
+        if let Some(rest) = text.strip_prefix("==").or_else(|| text.strip_prefix('=')) {
             return Ok(Self::Equals(rest.trim().to_string()));
         }
         match text {
@@ -316,6 +317,8 @@ mod tests {
             ("1", json!(1.0), json!("1x")),
             ("true", json!(true), json!(false)),
             ("!= 1", json!(2), json!(1)),
+            ("== 2", json!(2), json!(3)),
+            ("=~ ^UNA", json!("UNAVAILABLE"), json!("~ ^UNA")),
             ("= exists", json!("exists"), json!("other")),
         ] {
             assert!(cmp(text).holds(Some(&yes)), "{text} should hold for {yes}");
