@@ -23,14 +23,11 @@ const SPARE: &[(&str, &str, &str)] = &[
     ("update", "shards.multigres.com/finalizers", OWNERS),
     ("update", "toposervers.multigres.com/finalizers", OWNERS),
     ("delete", "shards.multigres.com", ONLY_ONE),
-    ("update", "secrets", RENEWED),
 ];
 /// Children block their owner's deletion, and an admission plugin that no simulated cluster runs asks for this then.
 const OWNERS: &str = "OwnerReferencesPermissionEnforcement";
 /// Orphans are deleted; of these the definitions allow one each so far, so that no change of a cluster makes an orphan.
 const ONLY_ONE: &str = "there is only one";
-/// Certificates are made anew long after any scenario; `webhooks.rs` waits for it.
-const RENEWED: &str = "certificates are renewed";
 
 /// A verb on a resource.
 type Grant = (String, String);
