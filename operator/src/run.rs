@@ -180,6 +180,7 @@ async fn serve(
         elected.give();
     }
     let mut manager = Manager::new(client, telemetry.clone());
+    manager.resync_every(config.sync_period);
     register(&mut manager, &parts);
     // From here on only controllers hold recorders: the sender ends when the last of them is gone.
     drop(parts);

@@ -101,6 +101,11 @@ struct Ran {
 }
 
 fn run_once(patch_status: u16) -> Ran {
+    run_until(patch_status, 1, &[])
+}
+
+/// Runs the operator with these flags too, until it has reconciled its one object so many times.
+fn run_until(patch_status: u16, reconciles: usize, flags: &[&str]) -> Ran {
     in_runtime(async {
         let (collector, lines, doors) = (Collector::default(), Lines::default(), Doors::default());
         let api = ApiServer { patch_status, requests: Arc::default() };
@@ -128,6 +133,7 @@ fn run_once(patch_status: u16) -> Ran {
             ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), "http://collector:4318".to_owned()),
         ]);
         host.args = ["--metrics-secure=false", "--webhook-enable=false"].map(str::to_owned).into();
+        host.args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let Ok(Invocation::Run(config)) = Config::parse(&host.args, &host.env) else { panic!("a good configuration") };
         let running = tokio::spawn(run_with(host, *config, |manager, parts| {
             let objects = manager.store::<ConfigMap>();
@@ -141,10 +147,11 @@ fn run_once(patch_status: u16) -> Ran {
         let done = async {
             loop {
                 let text = doors.get(8443, "/metrics", "").await.into_body();
-                let reconciled = text
-                    .lines()
-                    .any(|line| line.starts_with("controller_runtime_reconcile_total") && line.ends_with(" 1"));
-                let told = patch_status >= 400 || text.contains("event_records_total{outcome=\"sent\"} 1");
+                let reconciled = text.lines().any(|line| {
+                    line.starts_with("controller_runtime_reconcile_total") && line.ends_with(&format!(" {reconciles}"))
+                });
+                let told =
+                    patch_status >= 400 || reconciles > 1 || text.contains("event_records_total{outcome=\"sent\"} 1");
                 if reconciled && told {
                     return text;
                 }
@@ -152,7 +159,7 @@ fn run_once(patch_status: u16) -> Ran {
             }
         };
         let metrics =
-            tokio::time::timeout(Duration::from_secs(5), done).await.expect("one reconcile within five seconds");
+            tokio::time::timeout(Duration::from_secs(5), done).await.expect("all reconciles within five seconds");
         let open_metrics = doors.get(8443, "/metrics", "application/openmetrics-text;version=1.0.0").await;
         let after = doors.get(8081, "/readyz", "").await.status().as_u16();
         handle.request();
@@ -182,6 +189,15 @@ fn a_reconcile_is_one_trace_from_its_root_to_the_request_on_the_wire() {
     let event = &requests.iter().find(|(method, ..)| method == "POST").unwrap().3;
     assert_eq!((&event["reason"], &event["count"]), (&json!("Synced"), &json!(1)));
     assert_eq!(event["involvedObject"]["kind"], "ConfigMap");
+}
+
+#[test]
+fn every_object_is_looked_at_again_once_a_period_though_nothing_happens() {
+    let started = tokio::time::Instant::now();
+    let ran = run_until(200, 3, &["--sync-period=1s"]);
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+    let writes = ran.api.requests.lock().unwrap().iter().filter(|(method, ..)| method == "PATCH").count();
+    assert_eq!(writes, 3, "this reconciler writes each time");
 }
 
 #[test]

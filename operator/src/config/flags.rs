@@ -23,6 +23,9 @@ Several operators
   --leader-elect-renew-deadline D   how long the holder tries to renew before it ends (default 10s)
   --leader-elect-retry-period D     between two attempts (default 2s)
 
+Reconciling
+  --sync-period D                   how often every object is looked at though nothing has happened (default 10h)
+
 Ports
   --health-probe-bind-address ADDR  where /healthz and /readyz are served, :port; 0 disables (default :8081)
   --metrics-bind-address ADDR       where /metrics is served, :port; 0 disables (default :8443)

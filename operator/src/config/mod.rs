@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     observability::{logging::LogFormat, telemetry::TelemetryConfig},
-    runtime::election::ElectionConfig,
+    runtime::{election::ElectionConfig, manager::SYNC_PERIOD},
     webhooks::certificates::LEAF_VALIDITY,
 };
 
@@ -42,6 +42,8 @@ const WEBHOOK_FOLDER: &str = "/var/run/secrets/webhook";
 const WEBHOOK_SERVICE: &str = "multigres-operator-webhook-service";
 /// Below this a new authority would not be known before the old leaf ends.
 const WEBHOOK_VALIDITY_MIN: Duration = Duration::from_secs(600);
+/// Below this an operator would do nothing else.
+const SYNC_PERIOD_MIN: Duration = Duration::from_secs(1);
 /// The version in spans, user agents and `--version`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that was built, if the build was told (`MULTIGRES_COMMIT`).
@@ -87,6 +89,8 @@ pub struct Config {
     pub kubeconfig: Option<String>,
     /// A context of the kubeconfig; none: its current one.
     pub context: Option<String>,
+    /// How often every object is reconciled though nothing has happened.
+    pub sync_period: Duration,
     /// A file whose log levels count as long as it is there.
     pub log_level_file: Option<String>,
     /// Logs and traces.
@@ -191,6 +195,7 @@ impl Config {
         let mut election = ElectionConfig::default();
         let (mut kubeconfig, mut context) = (None, None);
         let mut log_level_file = None;
+        let mut sync_period = SYNC_PERIOD;
         let mut otlp_metrics = false;
         let mut telemetry = TelemetryConfig::default();
         let mut args = args.iter();
@@ -235,6 +240,13 @@ impl Config {
                 "webhook-service-account" => account = Some(value(inline)?),
                 "kubeconfig" => kubeconfig = Some(value(inline)?),
                 "context" => context = Some(value(inline)?),
+                "sync-period" => {
+                    let given = value(inline)?;
+                    sync_period = duration(&flag, &given)?;
+                    if sync_period < SYNC_PERIOD_MIN {
+                        return Err(bad(&flag, &given, "at least 1s"));
+                    }
+                }
                 "log-level-file" => log_level_file = Some(value(inline)?),
                 "log-format" => {
                     let value = value(inline)?;
@@ -295,6 +307,7 @@ impl Config {
             webhooks,
             kubeconfig,
             context,
+            sync_period,
             log_level_file,
             telemetry,
             complaints,

@@ -73,6 +73,7 @@ fn a_wrong_command_line_is_one_line_and_exit_code_two() {
             vec!["--log-level=loud"],
             "flag --log-level: \"loud\" is not debug, info, warn or error, or a list such as info,webhooks=debug",
         ),
+        (vec!["--sync-period=10ms"], "flag --sync-period: \"10ms\" is not at least 1s"),
         (vec!["--log-format", "xml"], "flag --log-format: \"xml\" is not json or text"),
         (vec!["--metrics-secure=maybe"], "flag --metrics-secure: \"maybe\" is not true or false"),
         (

@@ -97,12 +97,8 @@ impl CellController {
         let replicas = workload.replicas;
         self.tools.metrics.set_cell_gateway_replicas(&pass.namespace(), &cell.name_any(), replicas);
         let verdict = phase::of_workload(workload, "Gateway Deployment is progressing", "Gateway: ");
-        let gateway = [
-            (labels::COMPONENT, component::MULTIGATEWAY),
-            (labels::CLUSTER, cluster_of(cell.as_ref())?),
-            (labels::CELL, cell.spec.name.as_str()),
-        ];
-        let gateways = pods::with_labels(&self.pods, &pass.namespace(), &gateway);
+        let gateway = [(labels::COMPONENT, component::MULTIGATEWAY), (labels::CELL, cell.spec.name.as_str())];
+        let gateways = pods::with_labels(&self.pods, &pass.namespace(), cluster_of(cell.as_ref())?, &gateway);
         let troubles = pods::Troubles::of(&gateways);
         let verdict = phase::with_trouble(verdict, troubles.text.as_deref());
         let present = cell.status.clone().unwrap_or_default();

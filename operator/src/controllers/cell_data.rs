@@ -102,12 +102,8 @@ impl CellDataController {
 
     fn has_gateways(&self, cell: &Arc<Cell>) -> bool {
         let Ok(cluster) = cluster_of(cell.as_ref()) else { return false };
-        let labels = [
-            (labels::CLUSTER, cluster),
-            (labels::CELL, cell.spec.name.as_str()),
-            (labels::COMPONENT, component::MULTIGATEWAY),
-        ];
-        !pods::with_labels(&self.pods, &cell.namespace().unwrap_or_default(), &labels).is_empty()
+        let labels = [(labels::CELL, cell.spec.name.as_str()), (labels::COMPONENT, component::MULTIGATEWAY)];
+        !pods::with_labels(&self.pods, &cell.namespace().unwrap_or_default(), cluster, &labels).is_empty()
     }
 
     async fn unregister(&self, cell: &Arc<Cell>) -> Result<bool, Error> {

@@ -1,5 +1,6 @@
 //! `multigrescluster`: MultigresCluster -> TopoServer, MultiAdmin, Cells, TableGroups.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,10 +144,9 @@ impl ClusterController {
 
     /// Custom resources of the cluster that are still there and have something in the topology, or own what has.
     fn parts_left(&self, cluster: &MultigresCluster) -> usize {
-        fn of<K: kube::Resource>(store: &Store<K>, cluster: &MultigresCluster) -> usize {
-            store.filtered(|part| has_label_of(part, cluster)).len()
-        }
-        of(&self.cells, cluster) + of(&self.table_groups, cluster) + of(&self.shards, cluster)
+        parts(&self.cells, cluster).len()
+            + parts(&self.table_groups, cluster).len()
+            + parts(&self.shards, cluster).len()
     }
 
     async fn bring_about(&self, pass: &mut Pass<MultigresCluster>) -> Result<Action, Error> {
@@ -296,8 +296,8 @@ impl ClusterController {
 
     fn note_admin(&self, cluster: &MultigresCluster, component: &str, workload: Workload, children: &mut Children) {
         let name = cluster.name_any();
-        let labels = [(labels::COMPONENT, component), (labels::CLUSTER, name.as_str())];
-        let pods = pods::with_labels(&self.pods, &cluster.namespace().unwrap_or_default(), &labels);
+        let labels = [(labels::COMPONENT, component)];
+        let pods = pods::with_labels(&self.pods, &cluster.namespace().unwrap_or_default(), &name, &labels);
         let troubles = pods::Troubles::of(&pods);
         children.look_again = [children.look_again, troubles.look_again].into_iter().flatten().min();
         children.admins.push(if troubles.text.is_some() { Phase::Degraded } else { workload.phase() });
@@ -341,11 +341,11 @@ impl ClusterController {
             let desired = children::cell(cluster, spec);
             children.cells.push(self.tools.apply_traced(pass, &self.cells, desired, "Cell").await?);
         }
-        let orphans = self.cells.filtered(|cell| {
-            belongs_to(cell, cluster) && cluster.spec.cells.iter().all(|config| config.name != cell.spec.name)
-        });
-        for orphan in orphans {
-            self.tools.delete_orphan(pass, orphan.as_ref()).await?;
+        let wanted: BTreeSet<&str> = cluster.spec.cells.iter().map(|config| config.name.as_str()).collect();
+        for cell in parts(&self.cells, cluster) {
+            if !wanted.contains(cell.spec.name.as_str()) {
+                self.tools.delete_orphan(pass, cell.as_ref()).await?;
+            }
         }
         Ok(())
     }
@@ -367,12 +367,11 @@ impl ClusterController {
                 children.table_groups.push(applied);
             }
         }
-        let orphans = self.table_groups.filtered(|group| {
-            belongs_to(group, cluster)
-                && children.table_groups.iter().all(|wanted| wanted.name_any() != group.name_any())
-        });
-        for orphan in orphans {
-            self.tools.delete_orphan(pass, orphan.as_ref()).await?;
+        let wanted: BTreeSet<String> = children.table_groups.iter().map(ResourceExt::name_any).collect();
+        for group in parts(&self.table_groups, cluster) {
+            if !wanted.contains(&group.name_any()) {
+                self.tools.delete_orphan(pass, group.as_ref()).await?;
+            }
         }
         Ok(())
     }
@@ -439,12 +438,9 @@ fn part<T>(component: &'static str, resolved: Result<T, ResolveError>) -> Result
     resolved.map_err(|error| Error::from(error).of(component))
 }
 
-fn belongs_to<K: kube::Resource>(child: &K, cluster: &MultigresCluster) -> bool {
-    child.meta().deletion_timestamp.is_none() && has_label_of(child, cluster)
-}
-
-fn has_label_of<K: kube::Resource>(part: &K, cluster: &MultigresCluster) -> bool {
-    part.namespace() == cluster.namespace() && part.labels().get(labels::CLUSTER) == cluster.metadata.name.as_ref()
+/// What says by its label that it is part of the cluster.
+fn parts<K: kube::Resource>(store: &Store<K>, cluster: &MultigresCluster) -> Vec<Arc<K>> {
+    store.of_cluster(&cluster.namespace().unwrap_or_default(), &cluster.name_any())
 }
 
 /// Whether a cell says, about its present specification, that its gateway answers.

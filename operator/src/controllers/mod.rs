@@ -42,6 +42,8 @@ use crate::api::common::{Phase, Reported};
 use crate::api::monitoring::{ServiceMonitor, VmServiceScrape};
 use crate::api::{Cell, CellTemplate, CoreTemplate, MultigresCluster, Shard, ShardTemplate, TableGroup, TopoServer};
 use crate::labels;
+use crate::runtime::store::shard_name;
+use crate::runtime::watches::Watched;
 use crate::runtime::{Change, Manager, ObjectKey, Store, Trigger};
 use recent::Recent;
 use registrar::Registrar;
@@ -71,6 +73,18 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
     manager.select::<Pod>(&ours);
     manager.select::<ServiceMonitor>(&ours);
     manager.select::<VmServiceScrape>(&ours);
+    forget_with::<MultigresCluster>(manager, &recent);
+    forget_with::<TopoServer>(manager, &recent);
+    forget_with::<Cell>(manager, &recent);
+    forget_with::<TableGroup>(manager, &recent);
+    forget_with::<Shard>(manager, &recent);
+    forget_with::<Deployment>(manager, &recent);
+    forget_with::<StatefulSet>(manager, &recent);
+    forget_with::<Service>(manager, &recent);
+    forget_with::<ConfigMap>(manager, &recent);
+    forget_with::<PersistentVolumeClaim>(manager, &recent);
+    forget_with::<ServiceMonitor>(manager, &recent);
+    forget_with::<VmServiceScrape>(manager, &recent);
     let clusters: Store<MultigresCluster> = manager.store();
     let cells: Store<Cell> = manager.store();
     let groups: Store<TableGroup> = manager.store();
@@ -188,11 +202,21 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         .register();
 }
 
+/// Lets what was written be forgotten when it goes.
+fn forget_with<K: Watched>(manager: &mut Manager, recent: &Recent) {
+    let recent = recent.clone();
+    manager.on_change::<K>(move |change| {
+        if let (Some(gone), None) = (&change.old, &change.new) {
+            recent.forget(gone.as_ref());
+        }
+    });
+}
+
 /// The keys of all objects of a store.
 fn keys_of<K: Resource + Send + Sync + 'static>(
     store: Store<K>,
 ) -> impl Fn() -> Vec<ObjectKey> + Send + Sync + 'static {
-    move || store.all().iter().map(|object| ObjectKey::of(object.as_ref())).collect()
+    move || store.keys()
 }
 
 /// Whether a controller has done with the present generation of an object.
@@ -205,7 +229,7 @@ fn completed<S: Reported>(object: Option<(&ObjectMeta, Option<&S>)>) -> bool {
 
 /// Claims that are to outlive their shard are not owned by it.
 fn of_the_shard_that_its_labels_name(change: &Change<PersistentVolumeClaim>) -> Vec<ObjectKey> {
-    let name = change.object().and_then(|claim| pods::shard_name(claim.as_ref()));
+    let name = change.object().and_then(|claim| shard_name(claim.as_ref()));
     name.map(|name| ObjectKey::new(change.key.namespace.clone(), name)).into_iter().collect()
 }
 
@@ -228,9 +252,8 @@ fn of_the_cluster_that_became_reachable<K: Resource>(change: &Change<TopoServer>
         return Vec::new();
     }
     let cluster = change.object().and_then(|server| server.labels().get(labels::CLUSTER).cloned());
-    let objects = store.in_namespace(&change.key.namespace);
-    let of_cluster = objects.iter().filter(|object| object.labels().get(labels::CLUSTER) == cluster.as_ref());
-    of_cluster.map(|object| ObjectKey::of(object.as_ref())).collect()
+    let objects = cluster.map(|cluster| store.of_cluster(&change.key.namespace, &cluster)).unwrap_or_default();
+    objects.iter().map(|object| ObjectKey::of(object.as_ref())).collect()
 }
 
 #[cfg(test)]

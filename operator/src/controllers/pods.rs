@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt};
 use super::tools::now;
 use crate::labels::{self, component};
 use crate::names;
+use crate::runtime::store::shard_name;
 use crate::runtime::{Action, Change, ObjectKey, Store};
 
 /// Why a container waits when it does not get better by itself.
@@ -76,12 +77,11 @@ fn why(container: &ContainerStatus, now: Timestamp) -> Option<(&'static str, Opt
     Some((if out_of_memory { ended } else { waiting.or(ended) }?, None))
 }
 
-/// The pods in a namespace that carry all these labels, in the order of their names.
-pub fn with_labels(pods: &Store<Pod>, namespace: &str, wanted: &[(&str, &str)]) -> Vec<Arc<Pod>> {
-    pods.filtered(|pod| {
-        pod.metadata.namespace.as_deref() == Some(namespace)
-            && wanted.iter().all(|(key, value)| pod.labels().get(*key).is_some_and(|found| found == value))
-    })
+/// The pods of a cluster that carry all these labels, in the order of their names.
+pub fn with_labels(pods: &Store<Pod>, namespace: &str, cluster: &str, wanted: &[(&str, &str)]) -> Vec<Arc<Pod>> {
+    let mut found = pods.of_cluster(namespace, cluster);
+    found.retain(|pod| wanted.iter().all(|(key, value)| pod.labels().get(*key).is_some_and(|found| found == value)));
+    found
 }
 
 /// The trouble of several pods.
@@ -169,17 +169,6 @@ pub fn shard_of(change: &Change<Pod>) -> Vec<ObjectKey> {
     owner(change, |pod| {
         [component::MULTIORCH, component::SHARD_POOL].contains(&component_of(pod)?).then(|| shard_name(pod))?
     })
-}
-
-/// The name of the Shard that the labels of one of its parts say.
-pub fn shard_name<K: Resource>(part: &K) -> Option<String> {
-    let label = |key| label(part, key);
-    Some(names::shard(
-        label(labels::CLUSTER)?,
-        label(labels::DATABASE)?,
-        label(labels::TABLE_GROUP)?,
-        label(labels::SHARD)?,
-    ))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! applying again would change nothing, and is not done.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +16,13 @@ use kube::{Resource, ResourceExt};
 
 use crate::runtime::{ObjectKey, Store};
 
-/// Objects that are remembered; beyond it the first by kind and key is forgotten.
-pub const RECENT_OBJECTS_MAX: usize = 10_000;
+/// Own writes that are remembered until a cache has seen them; beyond it the first by kind and key is forgotten.
+pub const WRITTEN_OBJECTS_MAX: usize = 10_000;
+/// Objects whose last apply is remembered: enough for every child of ten thousand shards. Beyond it the first by kind and key is
+/// forgotten, and applied once more than needed.
+pub const APPLIED_OBJECTS_MAX: usize = 100_000;
 
-type Id = (String, ObjectKey);
+type Id = (Cow<'static, str>, ObjectKey);
 
 /// An apply that is done: a digest of what was asked for, and one of what is stored since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +50,7 @@ impl fmt::Debug for Recent {
 }
 
 fn id<K: Resource<DynamicType = ()>>(key: &ObjectKey) -> Id {
-    (K::kind(&()).into_owned(), key.clone())
+    (K::kind(&()), key.clone())
 }
 
 impl Recent {
@@ -54,11 +58,11 @@ impl Recent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers an apply that is done. What is forgotten for want of room is applied once more than needed, no worse.
+    /// Remembers an apply that is done.
     pub fn applied<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey, digest: AppliedDigest) {
         let mut entries = self.entries();
         entries.applied.insert(id::<K>(key), digest);
-        while entries.applied.len() > RECENT_OBJECTS_MAX {
+        while entries.applied.len() > APPLIED_OBJECTS_MAX {
             entries.applied.pop_first();
         }
     }
@@ -68,11 +72,22 @@ impl Recent {
         self.entries().applied.get(&id::<K>(key)) == Some(&digest)
     }
 
+    /// Forgets an object that a cache saw go, unless another one has been written under its name since.
+    pub fn forget<K: Resource<DynamicType = ()> + Send + Sync + 'static>(&self, gone: &K) {
+        let id = id::<K>(&ObjectKey::of(gone));
+        let mut entries = self.entries();
+        let written = entries.written.get(&id).and_then(|entry| entry.clone().downcast::<K>().ok());
+        if written.is_none_or(|written| written.uid() == gone.uid()) {
+            entries.applied.remove(&id);
+            entries.written.remove(&id);
+        }
+    }
+
     /// Remembers what the API server answered to a write.
     pub fn remember<K: Resource<DynamicType = ()> + Send + Sync + 'static>(&self, object: K) {
         let mut entries = self.entries();
         entries.written.insert(id::<K>(&ObjectKey::of(&object)), Arc::new(object));
-        while entries.written.len() > RECENT_OBJECTS_MAX {
+        while entries.written.len() > WRITTEN_OBJECTS_MAX {
             entries.written.pop_first();
         }
     }
@@ -137,6 +152,25 @@ mod tests {
         assert_eq!(newest(&Store::holding([at("8")])).as_deref(), Some("9"));
         assert_eq!(newest(&Store::holding([at("10")])).as_deref(), Some("10"));
         assert_eq!(newest(&Store::holding([])), None, "what the cache has seen is forgotten");
+    }
+
+    #[test]
+    fn what_went_is_forgotten_but_not_what_took_its_name() {
+        let recent = Recent::default();
+        let digest = AppliedDigest { desired: 1, stored: 2 };
+        let of_uid = |uid: &str| {
+            let mut cell = at("1");
+            cell.metadata.uid = Some(uid.into());
+            cell
+        };
+        let key = ObjectKey::of(&at("1"));
+        recent.applied::<Cell>(&key, digest);
+        recent.remember(of_uid("second"));
+        recent.forget(&of_uid("first"));
+        assert!(recent.is_applied::<Cell>(&key, digest));
+        recent.forget(&of_uid("second"));
+        assert!(!recent.is_applied::<Cell>(&key, digest));
+        assert_eq!(recent.newest(&Store::<Cell>::holding([]), &key), None);
     }
 
     #[test]

@@ -212,9 +212,7 @@ impl ShardController {
     }
 
     fn pods_of(&self, shard: &Arc<Shard>) -> Vec<Arc<Pod>> {
-        let (namespace, name) = (shard.namespace(), shard.name_any());
-        self.pods
-            .filtered(|pod| pod.namespace() == namespace && pods::shard_name(pod).as_deref() == Some(name.as_str()))
+        self.pods.of_shard(ObjectKey::of(shard.as_ref()))
     }
 
     fn export(&self, shard: &Shard, namespace: &str, pools: &BTreeMap<String, Vec<Workload>>) {

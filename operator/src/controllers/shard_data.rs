@@ -8,7 +8,6 @@ use kube::ResourceExt;
 
 use super::error::Error;
 use super::finalizers::{self, CLEANUP_RETRY, Outcome};
-use super::pods;
 use super::registrar::{Registrar, Subject, registered_generation};
 use super::tools::{Pass, origin};
 use crate::api::Shard;
@@ -137,9 +136,7 @@ impl ShardDataController {
     }
 
     fn has_pods(&self, shard: &Arc<Shard>) -> bool {
-        let (namespace, name) = (shard.namespace(), shard.name_any());
-        let ours = |pod: &Pod| pod.namespace() == namespace && pods::shard_name(pod).as_deref() == Some(name.as_str());
-        !self.pods.filtered(ours).is_empty()
+        !self.pods.of_shard(ObjectKey::of(shard.as_ref())).is_empty()
     }
 
     async fn unregister(&self, shard: &Arc<Shard>) -> Result<bool, Error> {
@@ -164,12 +161,12 @@ impl ShardDataController {
     /// The shards of the same database that stay, this one among them unless it goes: they share one record, and none may take
     /// another's cells out of it.
     fn live_shards_of_database(&self, shard: &Shard) -> Vec<Arc<Shard>> {
-        self.shards.filtered(|other| {
-            other.namespace() == shard.namespace()
-                && other.metadata.deletion_timestamp.is_none()
-                && other.labels().get(labels::CLUSTER) == shard.labels().get(labels::CLUSTER)
-                && other.spec.database_name == shard.spec.database_name
-        })
+        let cluster = shard.labels().get(labels::CLUSTER).cloned().unwrap_or_default();
+        let mut others = self.shards.of_cluster(&shard.namespace().unwrap_or_default(), &cluster);
+        others.retain(|other| {
+            other.metadata.deletion_timestamp.is_none() && other.spec.database_name == shard.spec.database_name
+        });
+        others
     }
 }
 

@@ -1,5 +1,6 @@
 //! `tablegroup`: TableGroup -> its Shards.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::ResourceExt;
@@ -81,17 +82,14 @@ impl TableGroupController {
 
     async fn prune(&self, pass: &mut Pass<TableGroup>, group: &Arc<TableGroup>, wanted: &[Shard]) -> Result<(), Error> {
         let namespace = pass.namespace();
-        let ours: Vec<(&str, String)> = [
-            (labels::CLUSTER, group.labels().get(labels::CLUSTER).cloned().unwrap_or_default()),
-            (labels::DATABASE, group.spec.database_name.clone()),
-            (labels::TABLE_GROUP, group.spec.table_group_name.clone()),
-        ]
-        .into();
-        let orphans = self.shards.filtered(|shard| {
-            shard.namespace().as_deref() == Some(namespace.as_str())
-                && shard.metadata.deletion_timestamp.is_none()
-                && ours.iter().all(|(key, value)| shard.labels().get(*key) == Some(value))
-                && wanted.iter().all(|wanted| wanted.name_any() != shard.name_any())
+        let ours = [(labels::DATABASE, &group.spec.database_name), (labels::TABLE_GROUP, &group.spec.table_group_name)];
+        let wanted: BTreeSet<String> = wanted.iter().map(ResourceExt::name_any).collect();
+        let cluster = group.labels().get(labels::CLUSTER).cloned().unwrap_or_default();
+        let mut orphans = self.shards.of_cluster(&namespace, &cluster);
+        orphans.retain(|shard| {
+            shard.metadata.deletion_timestamp.is_none()
+                && ours.iter().all(|(key, value)| shard.labels().get(*key) == Some(*value))
+                && !wanted.contains(&shard.name_any())
         });
         for orphan in orphans {
             let what = format!("Failed to delete orphan shard {}", orphan.name_any());

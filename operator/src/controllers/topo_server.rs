@@ -101,8 +101,8 @@ impl TopoServerController {
         let workload = Workload::from(set);
         self.tools.metrics.set_toposerver_replicas(&pass.namespace(), &server.name_any(), workload.replicas);
         let verdict = phase::of_workload(workload, "StatefulSet is progressing", "");
-        let member = [(labels::COMPONENT, component::TOPO_SERVER), (labels::CLUSTER, cluster_of(server.as_ref())?)];
-        let members = pods::with_labels(&self.pods, &pass.namespace(), &member);
+        let member = [(labels::COMPONENT, component::TOPO_SERVER)];
+        let members = pods::with_labels(&self.pods, &pass.namespace(), cluster_of(server.as_ref())?, &member);
         let troubles = pods::Troubles::of(&members);
         let verdict = phase::with_trouble(verdict, troubles.text.as_deref());
         let present = server.status.clone().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Puts watches, queues and controllers together and runs them.
 
-use std::{any::Any, collections::BTreeMap, marker::PhantomData, sync::Arc};
+use std::{any::Any, collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use kube::{Client, Resource};
@@ -19,6 +19,9 @@ use crate::{
     signal::Signal,
 };
 
+/// How often every object is reconciled though nothing has happened, unless told otherwise: a net for what no watch tells of, such as a
+/// record that somebody takes out of etcd.
+pub const SYNC_PERIOD: Duration = Duration::from_secs(10 * 3600);
 /// The check that every cache has its first list.
 const CACHES: &str = "caches";
 /// The check that no end is under way.
@@ -31,12 +34,32 @@ pub struct Manager {
     /// By group and plural: the order in which they are started.
     watches: BTreeMap<String, Box<dyn AnyWatch>>,
     controllers: Vec<Box<dyn RunController>>,
+    /// Each puts every object of a controller into its queue.
+    resyncs: Vec<Box<dyn Fn() + Send + Sync>>,
+    sync_period: Duration,
 }
 
 impl Manager {
     /// Without any watch or controller.
     pub fn new(client: Client, telemetry: Telemetry) -> Self {
-        Self { client, telemetry, watches: BTreeMap::new(), controllers: Vec::new() }
+        Self {
+            client,
+            telemetry,
+            watches: BTreeMap::new(),
+            controllers: Vec::new(),
+            resyncs: Vec::new(),
+            sync_period: SYNC_PERIOD,
+        }
+    }
+
+    /// How often every object is reconciled though nothing has happened.
+    pub fn resync_every(&mut self, period: Duration) {
+        self.sync_period = period;
+    }
+
+    /// Lets `listener` hear of all changes of a kind.
+    pub fn on_change<K: Watched>(&mut self, listener: impl Fn(&Change<K>) + Send + Sync + 'static) {
+        self.watch::<K>().listeners.push(Box::new(listener));
     }
 
     /// The cache of a kind. The first call adds its watch; all further ones share it.
@@ -76,7 +99,7 @@ impl Manager {
     /// [`super::runner::STOP_WAIT_MAX`]). `health` becomes ready when every cache has its first list; reconcilers are called once it has
     /// and `elected` is given.
     pub(crate) async fn run(self, shutdown: Shutdown, elected: Signal, health: Health) {
-        let Self { client, telemetry, watches, controllers } = self;
+        let Self { client, telemetry, watches, controllers, resyncs, sync_period } = self;
         health.fail(Probe::Ready, CACHES, "not synced");
         health.pass(Probe::Ready, SHUTDOWN);
         let synced: Vec<_> = watches.values().map(|watch| watch.wait_until_synced()).collect();
@@ -105,12 +128,23 @@ impl Manager {
                     biased;
                     () = shutdown.wait() => {}
                     _ = &mut ended => return,
+                    () = resync(&resyncs, sync_period) => {}
                 }
                 health.fail(Probe::Ready, SHUTDOWN, "the operator is ending");
                 ended.await;
             }
         }
         drop(followers);
+    }
+}
+
+/// Never ends.
+async fn resync(all: &[Box<dyn Fn() + Send + Sync>], period: Duration) {
+    loop {
+        tokio::time::sleep(period).await;
+        for one in all {
+            one();
+        }
     }
 }
 
@@ -123,8 +157,14 @@ pub struct ControllerBuilder<'a, P, R> {
 }
 
 impl<P: Watched, R: Reconciler> ControllerBuilder<'_, P, R> {
-    /// Wakes the controller by changes of its primary objects.
+    /// Wakes the controller by changes of its primary objects, and for all of them from time to time.
     pub fn on_primary(self, trigger: Trigger) -> Self {
+        let (store, queue) = (self.manager.store::<P>(), self.queue.clone());
+        self.manager.resyncs.push(Box::new(move || {
+            for key in store.keys() {
+                queue.add(key, Cause::Resync);
+            }
+        }));
         self.listen::<P>(move |queue, change| {
             if change.passes(trigger) {
                 let cause = match (&change.old, &change.new) {

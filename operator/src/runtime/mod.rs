@@ -34,6 +34,7 @@ pub mod election;
 pub mod manager;
 pub mod queue;
 pub mod runner;
+pub mod store;
 pub mod watches;
 
 use std::{fmt, time::Duration};
@@ -42,7 +43,8 @@ use kube::ResourceExt;
 
 pub use manager::{ControllerBuilder, Manager};
 pub use queue::Backoff;
-pub use watches::{Change, Store, Trigger};
+pub use store::Store;
+pub use watches::{Change, Trigger};
 
 use crate::observability::{Failure, TraceOrigin};
 
@@ -90,6 +92,8 @@ pub enum Cause {
     Retry,
     /// The last reconcile asked for another one.
     Requeue,
+    /// It was long ago that all objects were looked at.
+    Resync,
 }
 
 /// What a reconcile that did not fail wants next.

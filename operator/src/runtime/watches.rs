@@ -1,34 +1,23 @@
-//! One watch a kind: a cache in key order, and everybody who wants to hear of changes.
+//! One watch a kind: it fills a [`Store`] and tells everybody who wants to hear of changes.
 //!
 //! kube's `watcher` does the listing, watching and resuming. Its reflector store is not used: it iterates in the order of a hash map, and
 //! it forgets what an object looked like before, which the generation predicate has to know. Its back-off is not used either: it begins
 //! anew with every `Init`, which comes before every attempt to list, so that it never grows while the API server is away.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Debug,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     runtime::watcher::{self, Event},
 };
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Backoff, ObjectKey};
-use crate::{
-    observability::{
-        export::with_sources,
-        health::{Health, Probe},
-    },
-    signal::Signal,
+use super::{Backoff, ObjectKey, Store};
+use crate::observability::{
+    export::with_sources,
+    health::{Health, Probe},
 };
 
 /// What a kind has to be able to do to be watched. Every kube resource with a static type can.
@@ -69,128 +58,6 @@ impl<K: Resource> Change<K> {
             (Trigger::GenerationChanged, Some(old), Some(new)) => old.meta().generation != new.meta().generation,
             _ => true,
         }
-    }
-}
-
-/// A cache of all objects of a kind, in key order. Cheap to clone; it follows the API server.
-#[derive(Debug)]
-pub struct Store<K>(Arc<Inner<K>>);
-
-#[derive(Debug)]
-struct Inner<K> {
-    objects: RwLock<BTreeMap<ObjectKey, Arc<K>>>,
-    synced: Signal,
-    unserved: AtomicBool,
-}
-
-impl<K> Clone for Store<K> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<K> Default for Store<K> {
-    fn default() -> Self {
-        Self(Arc::new(Inner {
-            objects: RwLock::default(),
-            synced: Signal::default(),
-            unserved: AtomicBool::new(false),
-        }))
-    }
-}
-
-impl<K: Resource> Store<K> {
-    /// A store that holds these objects and follows nobody: for tests of what reads stores.
-    pub fn holding(objects: impl IntoIterator<Item = K>) -> Self {
-        let store = Self::default();
-        for object in objects {
-            store.write().insert(ObjectKey::of(&object), Arc::new(object));
-        }
-        store.0.synced.give();
-        store
-    }
-
-    /// One object.
-    pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
-        self.read().get(key).cloned()
-    }
-
-    /// All objects of a namespace, in the order of their names.
-    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.filtered(|object| object.meta().namespace.as_deref().unwrap_or_default() == namespace)
-    }
-
-    /// The objects that the object with this uid controls, in key order.
-    pub fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
-        self.filtered(|object| {
-            object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
-        })
-    }
-
-    /// The objects that a predicate likes, in key order.
-    pub fn filtered(&self, predicate: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        self.read().values().filter(|object| predicate(object)).cloned().collect()
-    }
-
-    /// All objects in key order.
-    pub fn all(&self) -> Vec<Arc<K>> {
-        self.filtered(|_| true)
-    }
-
-    /// Whether the API server knows the kind. Of kinds that are no option it is taken for granted.
-    pub fn served(&self) -> bool {
-        !self.0.unserved.load(Ordering::Acquire)
-    }
-
-    pub(super) fn set_served(&self, served: bool) {
-        self.0.unserved.store(!served, Ordering::Release);
-    }
-
-    /// Whether the first list is in.
-    pub fn synced(&self) -> bool {
-        self.0.synced.given()
-    }
-
-    /// Waits until the first list is in.
-    pub async fn wait_until_synced(&self) {
-        self.0.synced.wait().await;
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<ObjectKey, Arc<K>>> {
-        self.0.objects.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<ObjectKey, Arc<K>>> {
-        self.0.objects.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes over one object; the change is nothing when the version is the known one.
-    fn apply(&self, object: K) -> Option<Change<K>> {
-        let key = ObjectKey::of(&object);
-        let new = Arc::new(object);
-        let old = self.write().insert(key.clone(), new.clone());
-        let known = old.as_ref().is_some_and(|old| {
-            old.meta().resource_version.is_some()
-                && old.meta().resource_version == new.meta().resource_version
-                && old.uid() == new.uid()
-        });
-        (!known).then_some(Change { key, old, new: Some(new) })
-    }
-
-    fn delete(&self, key: &ObjectKey) -> Option<Change<K>> {
-        let old = self.write().remove(key)?;
-        Some(Change { key: key.clone(), old: Some(old), new: None })
-    }
-
-    /// Takes over a whole list: what is not in it is gone.
-    fn replace(&self, objects: Vec<K>) -> Vec<Change<K>> {
-        let listed: std::collections::BTreeSet<ObjectKey> = objects.iter().map(ObjectKey::of).collect();
-        let gone: Vec<ObjectKey> = self.read().keys().filter(|key| !listed.contains(key)).cloned().collect();
-        let mut changes: Vec<_> = gone.iter().filter_map(|key| self.delete(key)).collect();
-        let mut objects = objects;
-        objects.sort_by_key(ObjectKey::of);
-        changes.extend(objects.into_iter().filter_map(|object| self.apply(object)));
-        changes
     }
 }
 
@@ -244,7 +111,7 @@ impl<K: Watched> AnyWatch for KindWatch<K> {
             loop {
                 while !is_served::<K>(&client).await {
                     // Nobody waits for what is not there.
-                    self.store.0.synced.give();
+                    self.store.set_synced();
                     tokio::time::sleep(REDISCOVERY).await;
                 }
                 tracing::info!(kind = %K::kind(&()), "kind found");
@@ -295,7 +162,7 @@ impl<K: Watched> KindWatch<K> {
                 }
                 Ok(Event::InitDone) => {
                     let changes = self.store.replace(std::mem::take(&mut listed));
-                    self.store.0.synced.give();
+                    self.store.set_synced();
                     if self.optional && !self.store.served() {
                         self.store.set_served(true);
                         for wake in &self.when_served {

@@ -64,12 +64,14 @@ pub struct WorldBuilder {
     manifests: Vec<Value>,
     access: Option<AccessOptions>,
     strangers: Option<Arc<dyn ContainerRuntime>>,
+    nodes: usize,
 }
 
 impl Default for WorldBuilder {
     fn default() -> Self {
         let access = AccessOptions { authorization: Authorization::Rbac, ..AccessOptions::default() };
-        Self { with: Vec::new(), manifests: Vec::new(), access: Some(access), strangers: None }
+        let nodes = KubeOptions::default().nodes;
+        Self { with: Vec::new(), manifests: Vec::new(), access: Some(access), strangers: None, nodes }
     }
 }
 
@@ -79,6 +81,12 @@ impl WorldBuilder {
     /// observers) and trusted. `None`: no accounts, no tokens, no roles, and everybody may everything.
     pub fn access(mut self, access: Option<AccessOptions>) -> Self {
         self.access = access;
+        self
+    }
+
+    /// How many nodes there are, each with room for 110 pods.
+    pub fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
         self
     }
 
@@ -111,7 +119,8 @@ impl WorldBuilder {
             known = known.with(&repository, move |context| process.run(context));
         }
         let runtime = Arc::new(Runtime { images: known, logs: logs.clone(), strangers: self.strangers });
-        let cluster = Cluster::start(&network, runtime, KubeOptions { access: self.access, ..KubeOptions::default() })?;
+        let options = KubeOptions { access: self.access, nodes: self.nodes, ..KubeOptions::default() };
+        let cluster = Cluster::start(&network, runtime, options)?;
         audit::begin(cluster.api(), &logs);
         let observer = network.host(faults::OBSERVER);
         let told = logs.writer("notifications", crate::notifications::PROGRAM);
