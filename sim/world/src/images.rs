@@ -66,7 +66,9 @@ pub fn known(
         .with("grafana/tempo", run_tempo)
         .with("prometheus/prometheus", move |context| run_prometheus(servers.clone(), context))
         .with("prometheus/alertmanager", move |context| run_alertmanager(alertmanagers.clone(), context))
-        .with("prometheus-operator/prometheus-operator", run_prometheus_operator)
+        .with("prometheus-operator/prometheus-operator", |context| run_prometheus_operator(context, false))
+        // It reads Prometheus objects where the real one reads VMAgents.
+        .with("victoriametrics/operator", |context| run_prometheus_operator(context, true))
 }
 
 /// A writer of owned lines, as the parts want one.
@@ -334,12 +336,12 @@ fn matching(files: &sim_kube::Files, glob: &str) -> Vec<String> {
         .collect()
 }
 
-async fn run_prometheus_operator(context: Context) -> Exit {
+async fn run_prometheus_operator(context: Context, victoria_metrics: bool) -> Exit {
     let (host, files) = (context.host.clone(), context.files.clone());
     let token = sim_controllers::api::Token::read_by(move || {
         files.read(TOKEN).map(|token| String::from_utf8_lossy(&token).into_owned())
     });
-    let options = sim_controllers::prometheus_operator::Options { token, ..Default::default() };
+    let options = sim_controllers::prometheus_operator::Options { token, victoria_metrics, ..Default::default() };
     let run = async {
         sim_controllers::prometheus_operator::run(host, options).await;
         "its watches ended"
