@@ -1,5 +1,7 @@
 //! The objects that every cluster has before anybody asks for them.
 
+mod flow;
+
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ use crate::{engine::WriteOptions, server::ApiServer, status::Status};
 pub(crate) fn objects(api: &ApiServer, address: Ipv4Addr, service: Ipv4Addr, port: u16) -> Result<(), Status> {
     let by = WriteOptions::by("kube-apiserver");
     let mut engine = api.engine();
-    let all = own_service(address, service, port).into_iter().chain(classes());
+    let all = own_service(address, service, port).into_iter().chain(classes()).chain(flow::objects());
     // Their uids come from chance of their own: what is made later is as it would be without them.
     engine.aside("kube/bootstrap", |engine| {
         all.into_iter().try_for_each(|object| engine.create_object(object, &by, now()).map(drop))

@@ -9,31 +9,6 @@ use crate::resources::{Registry, ResourceType, Subresource, api_version};
 /// The Kubernetes version this server speaks as: that of its built-in kinds.
 pub const VERSION: &str = sim_kube_schemas::VERSION;
 
-/// Groups of the real server that are not served here; their paths answer 501 rather than 404.
-const ELSEWHERE: &[&str] = &[
-    "",
-    "apps",
-    "batch",
-    "autoscaling",
-    "admissionregistration.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "certificates.k8s.io",
-    "storage.k8s.io",
-    "scheduling.k8s.io",
-    "node.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "apiregistration.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "discovery.k8s.io",
-    "coordination.k8s.io",
-    "rbac.authorization.k8s.io",
-    "apiextensions.k8s.io",
-    "events.k8s.io",
-    "resource.k8s.io",
-];
-
 /// The resources that are answered and never stored: group (of version `v1`), plural, kind, whether in a namespace.
 const REVIEWS: &[(&str, &str, &str, bool)] = &[
     ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview", false),
@@ -49,9 +24,10 @@ pub(crate) fn reviews(group: &str, version: &str) -> bool {
     version == "v1" && REVIEWS.iter().any(|(of, ..)| *of == group)
 }
 
-/// True for a group of the real server.
-pub fn known_elsewhere(group: &str) -> bool {
-    ELSEWHERE.contains(&group)
+/// True for a group of the server's own.
+pub(crate) fn built_in(registry: &Registry, group: &str) -> bool {
+    let stored = registry.groups().get(group).into_iter().flat_map(|v| v.values()).flat_map(|plurals| plurals.values());
+    reviews(group, "v1") || stored.into_iter().any(|resource| resource.built_in)
 }
 
 /// `/version`.
@@ -154,7 +130,9 @@ pub fn resources(registry: &Registry, group: &str, version: &str) -> Value {
         if !r.categories.is_empty() {
             entry["categories"] = r.categories.clone().into();
         }
-        entry["storageVersionHash"] = storage_version_hash(r).into();
+        if r.verbs.contains(&"watch") {
+            entry["storageVersionHash"] = storage_version_hash(r).into();
+        }
         list.push(entry);
         for part in parts(r) {
             let mut entry =
@@ -179,7 +157,9 @@ pub fn paths(registry: &Registry) -> Value {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.keys().map(|v| format!("/apis/{group}/{v}")));
     }
-    paths.extend(["/healthz", "/livez", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+    );
     paths.sort();
     json!({"paths": paths})
 }

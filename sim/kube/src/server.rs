@@ -17,6 +17,7 @@ use crate::{
     faults::{self, Book, FaultGuard, FaultId, Hits, RequestInfo, Rule, RuleError, Verdict, WatchFault},
     json,
     kubelet::{ContainerLogs, Shared},
+    metrics::Metrics,
     resources::ResourceType,
     selectors::{FieldSelector, LabelSelector},
     status::Status,
@@ -38,6 +39,8 @@ struct Inner {
     /// Weak: the kubelets hold the server.
     kubelet: Mutex<Weak<Shared>>,
     audit: Mutex<Chance>,
+    metrics: Metrics,
+    started: Timestamp,
 }
 
 /// A handle of the API server; clones share it.
@@ -70,6 +73,8 @@ impl ApiServer {
             logs: Mutex::default(),
             kubelet: Mutex::default(),
             audit: Mutex::new(sim_clock::seeded("kube/audit")),
+            metrics: Metrics::default(),
+            started: now(),
         }))
     }
 
@@ -132,6 +137,16 @@ impl ApiServer {
     /// The kubelets, if there are any.
     pub(crate) fn kubelet(&self) -> Option<Arc<Shared>> {
         self.0.kubelet.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// What it counts of itself.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// When it started.
+    pub(crate) fn started(&self) -> Timestamp {
+        self.0.started
     }
 
     /// A fresh id of a request, for its `Audit-Id`.

@@ -139,7 +139,7 @@ fn the_raw_wire_watches_without_gaps_and_says_what_it_lacks() {
         let base = "http://kubernetes.default.svc:443";
         let (_, version) = http.get_json(&format!("{base}/version")).await.expect("answers");
         assert_eq!(version["major"], "1");
-        let (code, status) = http.get_json(&format!("{base}/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas")).await.expect("answers");
+        let (code, status) = http.get_json(&format!("{base}/api/v1/nodes/node-0/proxy")).await.expect("answers");
         assert_eq!((code.as_u16(), &status["reason"], &status["kind"]), (501, &json!("NotImplemented"), &json!("Status")));
         let url = format!("{base}/api/v1/namespaces/default/configmaps?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=5");
         let watch = http.send_streaming(Request::get(&url).body(Bytes::new()).expect("a request")).await.expect("answers");

@@ -121,9 +121,12 @@ roots! {
     api::scheduling::v1 { PriorityClass }
     api::node::v1 { RuntimeClass }
     api::storage::v1 { CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass }
-    api::certificates::v1 { CertificateSigningRequest }
+    api::certificates::v1 { CertificateSigningRequest ClusterTrustBundle PodCertificateRequest }
+    api::flowcontrol::v1 { FlowSchema PriorityLevelConfiguration }
+    api::resource::v1 { DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice }
+    api::storagemigration::v1 { StorageVersionMigration }
     api::admissionregistration::v1 {
-        MutatingWebhookConfiguration ValidatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding
+        MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration ValidatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding
     }
     api::authentication::v1 {} { TokenRequest TokenReview SelfSubjectReview }
     api::authorization::v1 {} { LocalSubjectAccessReview SelfSubjectAccessReview SelfSubjectRulesReview SubjectAccessReview }

@@ -14,7 +14,9 @@ use super::{
     webhook::{Phase, Webhook},
 };
 use crate::{
-    engine::{Object, Operation, Plan, to_storage, view},
+    conversion,
+    engine::{Object, Operation, Plan, view},
+    metrics::Called,
     patch,
     resources::ResourceType,
     status::Status,
@@ -82,7 +84,7 @@ impl Admission<'_> {
                     let mut object = seen(&due.seen_as, &attributes).unwrap_or_default();
                     patch::json_patch(&mut object, &changes).map_err(|s| internal(&s.message))?;
                     if about.part.is_none() {
-                        to_storage(&due.seen_as, &mut object);
+                        conversion::inward(&due.seen_as, &mut object);
                     }
                     if object != stored {
                         again |= left[..index].iter().any(Option::is_some);
@@ -183,8 +185,17 @@ impl Admission<'_> {
         let object = seen(&due.seen_as, attributes);
         debug_assert!(object.is_some() || attributes.operation == Operation::Delete, "a deletion alone has no object");
         let body = review::request(&due.uid, attributes, &due.seen_as, object, attributes.old).to_string();
+        let since = sim_clock::now();
         let answered = due.call.post(self.server.webhook_host(), Bytes::from(body)).await;
-        match answered.and_then(|body| review::answer(&webhook.name, phase, &due.uid, &body)) {
+        let answered = answered.and_then(|body| review::answer(&webhook.name, phase, &due.uid, &body));
+        let called = match &answered {
+            Ok(answer) => answer.refusal.as_ref().map_or(Called::Allowed, |refusal| Called::Refused(refusal.code)),
+            Err(_) if webhook.ignore_failures => Called::FailedOpen,
+            Err(_) => Called::FailedClosed,
+        };
+        let took = sim_clock::now().since(since);
+        self.server.metrics().webhook(&webhook.name, phase.label(), attributes.operation.as_str(), called, took);
+        match answered {
             Ok(answer) => Ok(Some(answer)),
             Err(_) if webhook.ignore_failures => Ok(None),
             Err(why) => Err(internal(&format!("failed calling webhook \"{}\": {why}", webhook.name))),

@@ -25,6 +25,16 @@ pub enum Phase {
     Validating,
 }
 
+impl Phase {
+    /// As metrics name it.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Mutating => "admit",
+            Self::Validating => "validating",
+        }
+    }
+}
+
 /// Where a webhook is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {

@@ -16,18 +16,21 @@ pub(super) fn apply(kind: &str, object: &mut Value) {
         default_to(object, "preemptionPolicy", "PreemptLowerPriority");
         return;
     }
-    let labels =
-        object.get("spec").and_then(|s| s.get("template")).and_then(|t| t.pointer("/metadata/labels")).cloned();
+    if let "ReplicationController" = kind {
+        replication_controller(object);
+        return;
+    }
+    if let "PodTemplate" = kind {
+        if let Some(template) = object.get_mut("template").and_then(|t| t.get_mut("spec")).filter(|s| s.is_object()) {
+            pod_spec(template);
+        }
+        return;
+    }
     let Some(spec) = object.get_mut("spec").filter(|s| s.is_object()) else { return };
     match kind {
         "DaemonSet" => daemon_set(spec),
-        "ReplicationController" => {
-            default_to(spec, "replicas", 1);
-            if let Some(labels) = labels {
-                default_to(spec, "selector", labels);
-            }
-            template(spec);
-        }
+        "FlowSchema" => default_to(spec, "matchingPrecedence", 1000),
+        "PriorityLevelConfiguration" => priority_level(spec),
         "Job" => job(spec),
         "CronJob" => {
             default_to(spec, "concurrencyPolicy", "Allow");
@@ -69,6 +72,41 @@ pub(super) fn apply(kind: &str, object: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+/// What it selects, and its own labels, are those of its pods unless it says otherwise.
+fn replication_controller(object: &mut Value) {
+    let labels = object.pointer("/spec/template/metadata/labels").filter(|l| l.is_object()).cloned();
+    let Some(spec) = object.get_mut("spec").filter(|s| s.is_object()) else { return };
+    default_to(spec, "replicas", 1);
+    template(spec);
+    let Some(labels) = labels else { return };
+    let nothing = |value: Option<&Value>| value.and_then(Value::as_object).is_none_or(serde_json::Map::is_empty);
+    if nothing(spec.get("selector")) {
+        spec["selector"] = labels.clone();
+    }
+    if nothing(object.pointer("/metadata/labels")) {
+        crate::json::child_map(object, "metadata").insert("labels".to_owned(), labels);
+    }
+}
+
+fn priority_level(spec: &mut Value) {
+    if spec["type"] == "Exempt" {
+        default_to(spec, "exempt", json!({}));
+    }
+    if let Some(exempt) = spec.get_mut("exempt").filter(|e| e.is_object()) {
+        default_to(exempt, "nominalConcurrencyShares", 0);
+        default_to(exempt, "lendablePercent", 0);
+    }
+    let Some(limited) = spec.get_mut("limited").filter(|l| l.is_object()) else { return };
+    default_to(limited, "nominalConcurrencyShares", 30);
+    default_to(limited, "lendablePercent", 0);
+    let response = limited.get_mut("limitResponse").filter(|r| r["type"] == "Queue");
+    if let Some(queuing) = response.and_then(|r| r.get_mut("queuing")).filter(|q| q.is_object()) {
+        for (field, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
+            default_to(queuing, field, value);
+        }
     }
 }
 

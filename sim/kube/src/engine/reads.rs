@@ -1,13 +1,12 @@
 //! Get and list.
 
-use serde_json::Value;
-
 use super::{
     Engine, Key, Object, Target,
     store::Past,
     versions::{self, Continue, ReadVersion},
 };
 use crate::{
+    conversion,
     resources::ResourceType,
     selectors::{FieldSelector, LabelSelector},
     status::Status,
@@ -165,47 +164,12 @@ impl Engine {
     }
 }
 
-/// The object as the resource's version shows it (versions differ by `apiVersion` only; the two event groups by field names).
+/// The object as the resource's version shows it.
 pub(crate) fn view(resource: &ResourceType, object: Object) -> Object {
-    let wanted = resource.api_version();
-    if wanted == resource.storage_api_version {
+    if resource.api_version() == resource.storage_api_version {
         return object;
     }
     let mut value = object.to_content();
-    if &*resource.table == "events" {
-        rename_event(&mut value, true);
-    }
-    value["apiVersion"] = wanted.into();
+    conversion::outward(resource, &mut value);
     Object::with(value, object.managers().clone())
-}
-
-/// The object as the table holds it.
-pub(crate) fn to_storage(resource: &ResourceType, value: &mut Value) {
-    if resource.api_version() != resource.storage_api_version {
-        if &*resource.table == "events" {
-            rename_event(value, false);
-        }
-        value["apiVersion"] = resource.storage_api_version.clone().into();
-    }
-}
-
-/// core/v1 names and their events.k8s.io/v1 counterparts.
-const EVENT_NAMES: &[(&str, &str)] = &[
-    ("involvedObject", "regarding"),
-    ("message", "note"),
-    ("source", "deprecatedSource"),
-    ("count", "deprecatedCount"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("reportingComponent", "reportingController"),
-];
-
-fn rename_event(value: &mut Value, outward: bool) {
-    let map = crate::json::ensure_map(value);
-    for (core, new) in EVENT_NAMES {
-        let (from, to) = if outward { (core, new) } else { (new, core) };
-        if let Some(inner) = map.shift_remove(*from) {
-            map.insert((*to).to_owned(), inner);
-        }
-    }
 }

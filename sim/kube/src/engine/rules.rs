@@ -12,7 +12,7 @@ pub(super) fn initial_status(resource: &ResourceType, object: &Value, time: &str
         "PersistentVolume" | "PersistentVolumeClaim" => json!({"phase": "Pending"}),
         "Service" => json!({"loadBalancer": {}}),
         "Deployment" => json!({}),
-        "ReplicaSet" => json!({"replicas": 0}),
+        "ReplicaSet" | "ReplicationController" => json!({"replicas": 0}),
         "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
         "CustomResourceDefinition" => crate::definitions::status(object, None, time),
         _ => return None,

@@ -171,8 +171,12 @@ pub(super) fn of(resource: &ResourceType) -> Vec<(String, Value)> {
     let mut out = Vec::new();
 
     let mut collection = Map::new();
-    collection.insert("get".into(), operation(&about, "list", "list", LIST, None, &list));
-    collection.insert("post".into(), operation(&about, "create", "post", WRITE, Some((JSON, &own)), &own));
+    if can("list") {
+        collection.insert("get".into(), operation(&about, "list", "list", LIST, None, &list));
+    }
+    if can("create") {
+        collection.insert("post".into(), operation(&about, "create", "post", WRITE, Some((JSON, &own)), &own));
+    }
     if can("deletecollection") {
         let deletion = operation(
             &about,
@@ -187,23 +191,28 @@ pub(super) fn of(resource: &ResourceType) -> Vec<(String, Value)> {
     collection.insert("parameters".into(), path_parameters(resource.namespaced, false));
     out.push((base.clone(), Value::Object(collection)));
 
-    if resource.namespaced {
+    if resource.namespaced && can("list") {
         let across = About { resource, of, scope: "", sub: "ForAllNamespaces".into() };
         let get = operation(&across, "list", "list", &[], None, &list);
         let query: Vec<Value> = LIST.iter().chain(&["pretty"]).map(|n| parameter(n)).collect();
         out.push((format!("{root}/{}", resource.plural), json!({"get": get, "parameters": query})));
     }
 
-    out.push((
-        format!("{base}/{{name}}"),
-        json!({
-            "get": operation(&about, "read", "get", &[], None, &own),
-            "put": operation(&about, "replace", "put", WRITE, Some((JSON, &own)), &own),
-            "patch": operation(&about, "patch", "patch", PATCH, Some((patches, &patch)), &own),
-            "delete": operation(&about, "delete", "delete", DELETE, Some((JSON, &options)), &status),
-            "parameters": path_parameters(resource.namespaced, true),
-        }),
-    ));
+    let mut single = Map::new();
+    for (verb, method, value) in [
+        ("get", "get", operation(&about, "read", "get", &[], None, &own)),
+        ("update", "put", operation(&about, "replace", "put", WRITE, Some((JSON, &own)), &own)),
+        ("patch", "patch", operation(&about, "patch", "patch", PATCH, Some((patches, &patch)), &own)),
+        ("delete", "delete", operation(&about, "delete", "delete", DELETE, Some((JSON, &options)), &status)),
+    ] {
+        if can(verb) {
+            single.insert(method.into(), value);
+        }
+    }
+    if !single.is_empty() {
+        single.insert("parameters".into(), path_parameters(resource.namespaced, true));
+        out.push((format!("{base}/{{name}}"), Value::Object(single)));
+    }
 
     let whole = Subresource { name: "status", kind: "", group: "", version: "", verbs: &["get", "patch", "update"] };
     let status_of = resource.status.then_some(whole);

@@ -1,6 +1,6 @@
 //! The built-in kinds: names, scope, verbs, subresources, field selectors.
 //!
-//! Facts of Kubernetes' discovery documents. Kinds that are only answered, never stored (reviews), are not here.
+//! Facts of Kubernetes' discovery documents. Reviews, which are only answered, are not here.
 
 use super::{ResourceType, ScalePaths, Subresource, api_version};
 use crate::status::About;
@@ -94,7 +94,11 @@ impl BuiltIn {
             "customresourcedefinitions" | "validatingwebhookconfigurations" | "mutatingwebhookconfigurations" => {
                 &["api-extensions"]
             }
-            "validatingadmissionpolicies" | "validatingadmissionpolicybindings" | "apiservices" => &["api-extensions"],
+            "validatingadmissionpolicies"
+            | "validatingadmissionpolicybindings"
+            | "mutatingadmissionpolicies"
+            | "mutatingadmissionpolicybindings"
+            | "apiservices" => &["api-extensions"],
             _ => &[],
         };
         let owned = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect();
@@ -177,12 +181,16 @@ const EVENT_FIELDS: &[&str] = &[
 ];
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
+const DEVICES: &str = "resource.k8s.io";
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
-/// Every built-in kind that is stored.
+/// Every built-in kind that is stored; and two that are not: Bindings are taken, ComponentStatuses made up when asked for.
 pub(super) const BUILT_IN: &[BuiltIn] = &[
+    namespaced("", "v1", "Binding", "bindings").verbs(&["create"]),
+    cluster("", "v1", "ComponentStatus", "componentstatuses").short(&["cs"]).verbs(&["get", "list"]),
     namespaced("", "v1", "ConfigMap", "configmaps").short(&["cm"]),
     namespaced("", "v1", "Endpoints", "endpoints").short(&["ep"]),
     namespaced("", "v1", "Event", "events").short(&["ev"]).fields(EVENT_FIELDS),
@@ -245,6 +253,10 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     namespaced("apps", "v1", "StatefulSet", "statefulsets").short(&["sts"]).status().generation().all().with(SCALE),
     namespaced("batch", "v1", "CronJob", "cronjobs").short(&["cj"]).status().generation().all(),
     namespaced("batch", "v1", "Job", "jobs").status().generation().all().fields(&["status.successful"]),
+    namespaced("autoscaling", "v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+        .short(&["hpa"])
+        .status()
+        .all(),
     namespaced("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
         .short(&["hpa"])
         .status()
@@ -258,15 +270,28 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         .status()
         .fields(&["spec.signerName"])
         .with(&[sub("approval", "certificates.k8s.io", "v1", "CertificateSigningRequest", CHANGE)]),
+    cluster("certificates.k8s.io", "v1", "ClusterTrustBundle", "clustertrustbundles").fields(&["spec.signerName"]),
+    namespaced("certificates.k8s.io", "v1", "PodCertificateRequest", "podcertificaterequests").status().fields(&[
+        "spec.signerName",
+        "spec.podName",
+        "spec.nodeName",
+    ]),
     namespaced("coordination.k8s.io", "v1", "Lease", "leases"),
     namespaced("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices").generation(),
     namespaced("events.k8s.io", "v1", "Event", "events").short(&["ev"]).fields(EVENT_FIELDS),
+    cluster(FLOW_CONTROL, "v1", "FlowSchema", "flowschemas").status().generation(),
+    cluster(FLOW_CONTROL, "v1", "PriorityLevelConfiguration", "prioritylevelconfigurations").status().generation(),
     namespaced(NETWORKING, "v1", "Ingress", "ingresses").short(&["ing"]).status().generation(),
     cluster(NETWORKING, "v1", "IngressClass", "ingressclasses").generation(),
     cluster(NETWORKING, "v1", "IPAddress", "ipaddresses").short(&["ip"]),
     namespaced(NETWORKING, "v1", "NetworkPolicy", "networkpolicies").short(&["netpol"]).generation(),
     cluster(NETWORKING, "v1", "ServiceCIDR", "servicecidrs").status(),
     namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets").short(&["pdb"]).status().generation(),
+    cluster(DEVICES, "v1", "DeviceClass", "deviceclasses").generation(),
+    cluster(DEVICES, "v1", "DeviceTaintRule", "devicetaintrules").status().generation(),
+    namespaced(DEVICES, "v1", "ResourceClaim", "resourceclaims").status(),
+    namespaced(DEVICES, "v1", "ResourceClaimTemplate", "resourceclaimtemplates"),
+    cluster(DEVICES, "v1", "ResourceSlice", "resourceslices").generation().fields(&["spec.driver", "spec.nodeName"]),
     cluster("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses").short(&["pc"]).generation(),
     cluster("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses"),
     cluster(STORAGE, "v1", "CSIDriver", "csidrivers"),
@@ -275,6 +300,9 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     cluster(STORAGE, "v1", "StorageClass", "storageclasses").short(&["sc"]),
     cluster(STORAGE, "v1", "VolumeAttachment", "volumeattachments").status(),
     cluster(STORAGE, "v1", "VolumeAttributesClass", "volumeattributesclasses").short(&["vac"]),
+    cluster("storagemigration.k8s.io", "v1", "StorageVersionMigration", "storageversionmigrations").status(),
+    cluster(ADMISSION, "v1", "MutatingAdmissionPolicy", "mutatingadmissionpolicies").generation(),
+    cluster(ADMISSION, "v1", "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings").generation(),
     cluster(ADMISSION, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations").generation(),
     cluster(ADMISSION, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations").generation(),
     cluster(ADMISSION, "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies").status().generation(),
@@ -301,11 +329,11 @@ mod tests {
     }
 
     #[test]
-    fn plurals_and_short_names_are_unique_within_a_group() {
+    fn plurals_and_short_names_are_unique_within_a_version() {
         let mut seen = std::collections::BTreeSet::new();
         for kind in BUILT_IN {
             for name in kind.short.iter().chain([&kind.plural]) {
-                assert!(seen.insert((kind.group, *name)), "{name} in {}", kind.group);
+                assert!(seen.insert((kind.group, kind.version, *name)), "{name} in {}", kind.group);
             }
         }
     }

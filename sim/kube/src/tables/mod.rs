@@ -14,6 +14,7 @@
 
 mod cluster;
 mod config;
+mod control;
 mod custom;
 mod duration;
 pub mod jsonpath;
@@ -102,8 +103,15 @@ impl Printer {
     }
 
     fn named(table: &str, kind: &str) -> Self {
-        let families =
-            [pods::printer, workloads::printer, services::printer, config::printer, storage::printer, cluster::printer];
+        let families = [
+            pods::printer,
+            workloads::printer,
+            services::printer,
+            config::printer,
+            storage::printer,
+            cluster::printer,
+            control::printer,
+        ];
         let found = families.iter().find_map(|family| family(table));
         let (rows, cells): (&[Row], Cells) =
             found.unwrap_or((&[("Name", "string", 0), ("Created At", "date", 0)], cluster::name_and_time));

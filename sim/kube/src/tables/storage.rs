@@ -41,6 +41,35 @@ pub(super) fn printer(table: &str) -> Option<(&'static [Row], Cells)> {
             ],
             claim,
         ),
+        "csidrivers.storage.k8s.io" => (
+            &[
+                NAME,
+                ("AttachRequired", "boolean", 0),
+                ("PodInfoOnMount", "boolean", 0),
+                ("StorageCapacity", "boolean", 0),
+                ("TokenRequests", "string", 0),
+                ("RequiresRepublish", "boolean", 0),
+                ("Modes", "string", 0),
+                AGE,
+            ],
+            driver,
+        ),
+        "csinodes.storage.k8s.io" => (&[NAME, ("Drivers", "integer", 0), AGE], node_drivers),
+        "csistoragecapacities.storage.k8s.io" => {
+            (&[NAME, ("StorageClassName", "string", 0), ("Capacity", "string", 0)], capacity)
+        }
+        "volumeattachments.storage.k8s.io" => (
+            &[
+                NAME,
+                ("Attacher", "string", 0),
+                ("PV", "string", 0),
+                ("Node", "string", 0),
+                ("Attached", "boolean", 0),
+                AGE,
+            ],
+            attachment,
+        ),
+        "volumeattributesclasses.storage.k8s.io" => (&[NAME, ("DriverName", "string", 0), AGE], attributes_class),
         "storageclasses.storage.k8s.io" => (
             &[
                 NAME,
@@ -124,4 +153,49 @@ fn class(o: &Value, now: Timestamp) -> Vec<Value> {
         expansion.into(),
         text::created(o, now),
     ]
+}
+
+fn driver(o: &Value, now: Timestamp) -> Vec<Value> {
+    let flag = |key: &str, otherwise: bool| json::at(o, &["spec", key]).and_then(Value::as_bool).unwrap_or(otherwise);
+    let joined = |texts: Vec<&str>, nothing: &str| if texts.is_empty() { nothing.to_owned() } else { texts.join(",") };
+    let audiences = json::list(o, &["spec", "tokenRequests"]).iter().map(|t| json::text(t, &["audience"])).collect();
+    let modes = json::list(o, &["spec", "volumeLifecycleModes"]).iter().filter_map(Value::as_str).collect();
+    vec![
+        text::name(o),
+        flag("attachRequired", true).into(),
+        flag("podInfoOnMount", false).into(),
+        flag("storageCapacity", false).into(),
+        joined(audiences, "<unset>").into(),
+        flag("requiresRepublish", false).into(),
+        joined(modes, text::NONE).into(),
+        text::created(o, now),
+    ]
+}
+
+fn node_drivers(o: &Value, now: Timestamp) -> Vec<Value> {
+    vec![text::name(o), text::size(o, &["spec", "drivers"]).into(), text::created(o, now)]
+}
+
+fn capacity(o: &Value, _: Timestamp) -> Vec<Value> {
+    let size = match json::text(o, &["capacity"]) {
+        "" => "<unset>",
+        given => given,
+    };
+    vec![text::name(o), json::text(o, &["storageClassName"]).into(), size.into()]
+}
+
+fn attachment(o: &Value, now: Timestamp) -> Vec<Value> {
+    let attached = json::at(o, &["status", "attached"]).and_then(Value::as_bool).unwrap_or(false);
+    vec![
+        text::name(o),
+        json::text(o, &["spec", "attacher"]).into(),
+        json::text(o, &["spec", "source", "persistentVolumeName"]).into(),
+        json::text(o, &["spec", "nodeName"]).into(),
+        attached.into(),
+        text::created(o, now),
+    ]
+}
+
+fn attributes_class(o: &Value, now: Timestamp) -> Vec<Value> {
+    vec![text::name(o), json::text(o, &["driverName"]).into(), text::created(o, now)]
 }

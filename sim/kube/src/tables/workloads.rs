@@ -4,7 +4,7 @@ use serde_json::Value;
 use sim_clock::Timestamp;
 
 use super::{Cells, Row, duration, text};
-use crate::json;
+use crate::{conversion, json};
 
 const TEMPLATE: [Row; 3] = [("Containers", "string", 1), ("Images", "string", 1), ("Selector", "string", 1)];
 const NAME: Row = ("Name", "string", 0);
@@ -263,6 +263,9 @@ fn budget(o: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn autoscaler(o: &Value, now: Timestamp) -> Vec<Value> {
+    // Of v1, most metrics stand in annotations.
+    let stored = conversion::stored(o);
+    let o = stored.as_ref().unwrap_or(o);
     let reference = format!(
         "{}/{}",
         json::text(o, &["spec", "scaleTargetRef", "kind"]),

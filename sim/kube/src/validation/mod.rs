@@ -14,6 +14,7 @@ mod cluster;
 mod config;
 mod ephemeral;
 mod errors;
+mod flow;
 mod jobs;
 mod metadata;
 pub(crate) mod names;
@@ -48,6 +49,9 @@ pub(crate) fn content(resource: &ResourceType, object: &Value) -> Vec<Cause> {
         "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
             workload::check(&resource.kind, object, &mut errors);
         }
+        "ReplicationController" => workload::replication_controller(object, &mut errors),
+        "FlowSchema" => flow::schema(object, &mut errors),
+        "PriorityLevelConfiguration" => flow::level(object, &mut errors),
         "Pod" => {
             let spec = object.get("spec").unwrap_or(&Value::Null);
             pod::check(spec, "spec", pod::Owner::Nobody, &mut errors);
@@ -64,7 +68,7 @@ pub(crate) fn content(resource: &ResourceType, object: &Value) -> Vec<Cause> {
             webhooks::check(&resource.kind, object, &mut errors);
         }
         "PodDisruptionBudget" => cluster::budget(object, &mut errors),
-        "HorizontalPodAutoscaler" if resource.version == "v2" => cluster::autoscaler(object, &mut errors),
+        "HorizontalPodAutoscaler" => cluster::autoscaler(object, &mut errors),
         "Lease" => cluster::lease(object, &mut errors),
         "StorageClass" => cluster::storage_class(object, &mut errors),
         "PriorityClass" => cluster::priority_class(object, &mut errors),

@@ -1,4 +1,4 @@
-//! Deployment, ReplicaSet, StatefulSet, DaemonSet.
+//! Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController.
 
 use serde_json::Value;
 
@@ -44,6 +44,27 @@ pub(super) fn check(kind: &str, object: &Value, errors: &mut Errors) {
     let owner = if kind == "StatefulSet" { pod::Owner::StatefulSet } else { pod::Owner::Workload };
     let inner = json::at(spec, &["template", "spec"]).unwrap_or(&Value::Null);
     pod::check(inner, "spec.template.spec", owner, errors);
+}
+
+pub(super) fn replication_controller(object: &Value, errors: &mut Errors) {
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    errors.not_negative(spec, "spec", "minReadySeconds");
+    let selector = json::map(spec, &["selector"]).filter(|labels| !labels.is_empty());
+    if selector.is_none() {
+        errors.required("spec.selector", "");
+    }
+    errors.not_negative(spec, "spec", "replicas");
+    let Some(template) = spec.get("template").filter(|t| t.is_object()) else {
+        return errors.required("spec.template", "");
+    };
+    let labels = json::map(template, &["metadata", "labels"]);
+    if selector.is_some() && !LabelSelector::from_map(selector).matches_labels(labels) {
+        let shown = labels.map_or(Value::Null, |l| Value::Object(l.clone()));
+        errors.invalid("spec.template.metadata.labels", &shown, "`selector` does not match template `labels`");
+    }
+    metadata::labels(json::at(template, &["metadata", "labels"]), "spec.template.labels", errors);
+    let inner = template.get("spec").unwrap_or(&Value::Null);
+    pod::check(inner, "spec.template.spec", pod::Owner::Workload, errors);
 }
 
 fn is_zero(value: Option<&Value>) -> bool {

@@ -11,11 +11,8 @@ use crate::{
     status::{About, Status},
 };
 
-/// Answers a request for a review; `None` if it is about something else.
-///
-/// # Errors
-/// 405 for anything but creating; what the review itself says.
-pub(super) fn answer(server: &ApiServer, context: &RequestContext) -> Result<Option<Response<Body>>, Status> {
+/// Whether a request is for a review.
+pub(super) fn is_review(context: &RequestContext) -> bool {
     let info = &context.info;
     let asked = (info.group.as_str(), info.version.as_str(), info.resource.as_str(), info.subresource.as_str());
     let local = !info.namespace.is_empty();
@@ -26,11 +23,20 @@ pub(super) fn answer(server: &ApiServer, context: &RequestContext) -> Result<Opt
             "v1",
             "subjectaccessreviews" | "selfsubjectaccessreviews" | "selfsubjectrulesreviews",
             "",
-        ) if !local => {}
-        ("authorization.k8s.io", "v1", "localsubjectaccessreviews", "") if local => {}
-        ("", "v1", "serviceaccounts", "token") if local => {}
-        _ => return Ok(None),
+        ) => !local,
+        ("authorization.k8s.io", "v1", "localsubjectaccessreviews", "") | ("", "v1", "serviceaccounts", "token") => {
+            local
+        }
+        _ => false,
     }
+}
+
+/// Answers a request for a review.
+///
+/// # Errors
+/// 405 for anything but creating; what the review itself says.
+pub(super) fn answer(server: &ApiServer, context: &RequestContext) -> Result<Response<Body>, Status> {
+    let info = &context.info;
     if context.method != Method::POST || (!info.name.is_empty() && info.subresource.is_empty()) {
         return Err(Status::method_not_allowed(About { group: &info.group, plural: &info.resource, kind: "" }));
     }
@@ -45,5 +51,5 @@ pub(super) fn answer(server: &ApiServer, context: &RequestContext) -> Result<Opt
         "localsubjectaccessreviews" => access::access_review(server, AccessReview::Local(&info.namespace), &review)?,
         _ => access::token_request(server, &info.namespace, &info.name, &review, sim_clock::now())?,
     };
-    Ok(Some(reply(StatusCode::CREATED, Bytes::from(answer.to_string()), &[])))
+    Ok(reply(StatusCode::CREATED, Bytes::from(answer.to_string()), &[]))
 }

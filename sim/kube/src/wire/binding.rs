@@ -1,4 +1,4 @@
-//! `pods/binding`: how a scheduler gives a pod its node.
+//! `pods/binding`, and `bindings` as it was before: how a scheduler gives a pod its node.
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -14,6 +14,24 @@ use crate::{
 };
 
 const PLACE: About<'_> = About { group: "", plural: "pods/binding", kind: "Binding" };
+
+/// The same through `bindings` of a namespace: the pod is the one of the Binding's name.
+///
+/// # Errors
+/// As [`answer`].
+pub(super) async fn of_namespace(
+    server: &ApiServer,
+    context: &RequestContext,
+    target: &Target,
+) -> Result<Response<Body>, Status> {
+    let name = json::name(&body(context)?).to_owned();
+    if name.is_empty() {
+        return Err(Status::bad_request("name is required"));
+    }
+    let resource = server.engine().registry().get("", "v1", "pods").cloned().ok_or_else(Status::no_such_resource)?;
+    let pod = Target { resource, namespace: target.namespace.clone(), name, subresource: "binding".into() };
+    answer(server, context, &pod).await
+}
 
 /// Binds a pod to a node.
 ///

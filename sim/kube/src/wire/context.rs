@@ -36,6 +36,8 @@ pub struct RequestContext {
     pub user: UserInfo,
     /// What fault rules want of a read.
     pub(super) reading: Reading,
+    /// Whether a resource was found that serves it: only then it is counted.
+    pub(super) served: bool,
 }
 
 impl RequestContext {
@@ -63,6 +65,7 @@ impl RequestContext {
             connection,
             user: UserInfo::default(),
             reading: Reading::default(),
+            served: false,
         })
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use sim_net::http::Body;
 
 use super::{
-    RequestContext,
+    RequestContext, metrics,
     negotiate::{self, Output, accepted_version},
     openapi, respond,
     route::Document,
@@ -26,6 +26,9 @@ pub(super) fn answer(
             Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
         status.details = Some(Box::new(json!({})));
         return Err(status);
+    }
+    if matches!(document, Document::Metrics) {
+        return Ok(metrics::page(server));
     }
     let engine = server.engine();
     let registry = engine.registry();
@@ -53,10 +56,14 @@ pub(super) fn answer(
             }
             if core { discovery::core_versions() } else { discovery::groups(registry) }
         }
-        Document::Group(group) => discovery::group(registry, &group).ok_or_else(Status::no_such_resource)?,
+        Document::Group(group) => match discovery::group(registry, &group) {
+            Some(group) => group,
+            None => return Ok(respond::plain(StatusCode::NOT_FOUND, "404 page not found\n")),
+        },
         Document::Resources(group, version) => discovery::resources(registry, &group, &version),
         Document::Swagger => return openapi::swagger(registry, context),
         Document::OpenApiIndex => return openapi::index(registry, context),
+        Document::Metrics => unreachable!("answered above, where the engine is not locked"),
         Document::OpenApi(group, version) => return openapi::document(registry, context, &group, &version),
     };
     let output = Output { pretty: raw || negotiate::pretty(context), ..Output::default() };

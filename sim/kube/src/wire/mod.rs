@@ -10,6 +10,8 @@
 //! | `negotiate` | media types of bodies and answers |
 //! | `faults` | fault rules carried out around the verbs |
 //! | `read`, `watch`, `write` | the verbs |
+//! | `components` | ComponentStatuses, which are nowhere stored |
+//! | `metrics` | counting requests, `/metrics` |
 //! | `scale`, `log`, `eviction`, `binding`, `approval`, `streams` | subresources |
 //! | `spdy` | SPDY/3.1, as far as streams need it |
 //! | `openapi` | OpenAPI documents: media types, hashes, caching |
@@ -19,11 +21,13 @@
 mod access;
 mod approval;
 mod binding;
+mod components;
 mod context;
 mod documents;
 mod eviction;
 mod faults;
 mod log;
+mod metrics;
 mod negotiate;
 mod openapi;
 mod params;
@@ -75,16 +79,23 @@ async fn answer(server: &ApiServer, request: Request<Bytes>) -> Result<Response<
         faults::Before::Answer(response) => return Ok(response),
         faults::Before::Go(after) => after,
     };
+    let since = sim_clock::now();
+    let running = metrics::begin(server, &context);
     let answer = carry_out(server, &mut context).await;
+    drop(running);
+    metrics::end(server, &context, &answer, since);
     faults::after(after, answer).await
 }
 
 async fn carry_out(server: &ApiServer, context: &mut RequestContext) -> Result<Response<Body>, Status> {
     authorize(server, context)?;
-    if let Some(response) = access::answer(server, context)? {
-        return Ok(response);
+    if access::is_review(context) {
+        context.served = true;
+        return access::answer(server, context);
     }
-    match route::resolve(server, context)? {
+    let route = route::resolve(server, context)?;
+    context.served = matches!(route, Route::Resource(_));
+    match route {
         Route::NotFound => Ok(respond::plain(http::StatusCode::NOT_FOUND, "404 page not found\n")),
         Route::Document(document) => documents::answer(server, context, document),
         Route::Resource(target) => serve_resource(server, context, &target).await,
@@ -113,6 +124,11 @@ async fn serve_resource(
         return streams::answer(server, context, target).await;
     }
     let output = if target.subresource == "log" { negotiate::Output::default() } else { negotiate::output(context)? };
+    match &*target.resource.table {
+        "bindings" => return binding::of_namespace(server, context, target).await,
+        "componentstatuses" => return components::answer(server, context, target, output),
+        _ => {}
+    }
     match target.subresource.as_str() {
         "scale" => return scale::answer(server, context, target, output).await,
         "log" => return log::answer(server, context, target),

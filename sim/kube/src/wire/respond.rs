@@ -45,15 +45,23 @@ pub(super) fn reply(code: StatusCode, body: Bytes, warnings: &[String]) -> Respo
 
 /// An answer of any type.
 pub(super) fn typed(code: StatusCode, content_type: &str, body: Bytes, warnings: &[String]) -> Response<Body> {
-    let mut builder = Response::builder()
+    let builder = Response::builder()
         .status(code)
         .header("content-type", content_type)
         .header("cache-control", "no-cache, private");
+    let mut response = builder.body(full(body)).unwrap_or_else(|_| Response::new(full(Bytes::new())));
+    warn(&mut response, warnings);
+    response
+}
+
+/// Adds warnings. One that no header can hold is left out.
+pub(super) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     for warning in warnings {
-        builder =
-            builder.header("warning", format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\"")));
+        let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
+        if let Ok(value) = http::HeaderValue::from_str(&text) {
+            response.headers_mut().append("warning", value);
+        }
     }
-    builder.body(full(body)).unwrap_or_else(|_| Response::new(full(Bytes::new())))
 }
 
 /// Plain text, as the handlers that are no resource answer.
@@ -163,11 +171,7 @@ pub(super) fn object(
             )));
         }
     };
-    let mut response = value(context, output, code, &body);
-    for warning in typed(code, JSON, Bytes::new(), warnings).headers().get_all("warning") {
-        response.headers_mut().append("warning", warning.clone());
-    }
-    Ok(response)
+    Ok(warned(context, output, code, &body, warnings))
 }
 
 /// The answer to a create, update or patch.
@@ -219,7 +223,11 @@ pub(super) fn list(
 }
 
 fn list_metadata(page: &ListPage) -> Value {
-    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    let mut metadata = json!({});
+    // What is stored nowhere has no version.
+    if page.revision > 0 {
+        metadata["resourceVersion"] = page.revision.to_string().into();
+    }
     if !page.continue_token.is_empty() {
         metadata["continue"] = page.continue_token.clone().into();
     }

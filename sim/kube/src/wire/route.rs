@@ -41,6 +41,8 @@ pub(super) enum Document {
     OpenApiIndex,
     /// `/openapi/v3/…` of a group and version.
     OpenApi(String, String),
+    /// `/metrics`.
+    Metrics,
 }
 
 /// Verb and names of a request, from its method, path and query alone: authorisation and faults go by them, whether or
@@ -127,7 +129,7 @@ fn method_verb(method: &Method) -> &'static str {
 /// What serves a request.
 ///
 /// # Errors
-/// 404 for what nobody serves, 405 for a method that it does not know, 501 for what the real server has and this has not.
+/// 404 for what nobody serves, 405 for a method that it does not know, 501 for subresources that the real server has and this has not.
 pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Route, Status> {
     let engine = server.engine();
     let registry = engine.registry();
@@ -147,6 +149,8 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
         {
             return Ok(Route::Document(Document::Resources((*group).to_owned(), (*version).to_owned())));
         }
+        ["apis", group, _] if discovery::built_in(registry, group) => return Err(Status::no_such_resource()),
+        ["apis", _, _] => return Ok(Route::NotFound),
         ["openapi", "v2"] => return Ok(Route::Document(Document::Swagger)),
         ["openapi", "v3"] => return Ok(Route::Document(Document::OpenApiIndex)),
         ["openapi", "v3", "api", version] => {
@@ -157,8 +161,9 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
         }
         [".well-known", "openid-configuration"] => return Ok(Route::Document(Document::Issuer)),
         ["openid", "v1", "jwks"] => return Ok(Route::Document(Document::Keys)),
-        ["metrics"] => return Err(Status::not_implemented("/metrics of the API server")),
+        ["metrics"] => return Ok(Route::Document(Document::Metrics)),
         ["api", "v1", rest @ ..] | ["apis", _, _, rest @ ..] => rest,
+        ["api", ..] => return Err(Status::no_such_resource()),
         _ => return Ok(Route::NotFound),
     };
     // The old form of a watch: the same path with `watch/` before it.
@@ -177,8 +182,9 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
     let namespace = if info.resource == "namespaces" { "" } else { info.namespace.as_str() };
     let (plural, group, version) = (&info.resource, &info.group, &info.version);
     let Some(resource) = registry.get(group, version, plural).cloned() else {
-        if discovery::known_elsewhere(group) {
-            return Err(Status::not_implemented(&format!("{plural}.{group}/{version}")));
+        // Groups of the server's own have a handler that says so; custom resources and strangers have none.
+        if discovery::built_in(registry, group) {
+            return Err(Status::no_such_resource());
         }
         return Ok(Route::NotFound);
     };
@@ -191,6 +197,9 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
         other if discovery::served(&resource, other) => {}
         other if resource.built_in => return Err(Status::not_implemented(&format!("subresource {plural}/{other}"))),
         _ => return Err(Status::no_such_resource()),
+    }
+    if info.subresource.is_empty() && !resource.verbs.contains(&info.verb) && info.verb != "watch" {
+        return Err(Status::method_not_allowed(resource.about()));
     }
     let named = !info.name.is_empty();
     match (&context.method, info.subresource.as_str(), named) {

@@ -1,6 +1,13 @@
 //! Watch streams.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -12,7 +19,7 @@ use sim_clock::now;
 use sim_net::http::{Body, full};
 
 use super::{
-    RequestContext,
+    RequestContext, metrics,
     negotiate::{Form, JSON, Output, not_acceptable},
     read::selectors,
     respond::include,
@@ -20,6 +27,7 @@ use super::{
 use crate::{
     engine::{Change, ListQuery, Object, Target, event_line, versions},
     faults::{Feed, FeedEnd},
+    metrics::Running,
     selectors::FieldSelector,
     server::{ApiServer, WatchQuery},
     status::{About, Status},
@@ -95,6 +103,9 @@ struct Stream {
     next_bookmark: tokio::time::Instant,
     ends: tokio::time::Instant,
     done: bool,
+    /// How many events of the kind were sent.
+    sent: Arc<AtomicU64>,
+    _running: Option<Running>,
 }
 
 impl Stream {
@@ -184,6 +195,8 @@ pub(super) fn watch(
         next_bookmark: Stream::bookmark_after(started + timeout, started),
         ends: started + timeout,
         done: false,
+        sent: server.metrics().events(&target.resource.group, &target.resource.kind, &target.resource.version),
+        _running: metrics::stream(server, context),
     };
     Ok(streamed(futures::stream::unfold(state, |mut state| async move {
         let line = next_line(&mut state).await?;
@@ -208,11 +221,13 @@ async fn next_line(state: &mut Stream) -> Option<std::io::Result<Bytes>> {
     }
     if !state.initial.is_empty() {
         let count = state.initial.len().min(LINES_PER_FRAME_MAX);
+        state.sent.fetch_add(count as u64, Ordering::Relaxed);
         return Some(Ok(state.initial.drain(..count).collect::<Vec<_>>().concat().into()));
     }
     let wake = if state.bookmarks { state.next_bookmark.min(state.ends) } else { state.ends };
     match tokio::time::timeout_at(wake, state.feed.next()).await {
         Ok(Ok(seen)) => {
+            state.sent.fetch_add(1, Ordering::Relaxed);
             let object = crate::engine::view(&state.target.resource, seen.event.object.clone());
             let same = matches!(state.shape, Shape::Whole)
                 && seen.change == seen.event.change

@@ -8,6 +8,7 @@ mod collect;
 pub mod cron;
 mod daemon_set;
 mod deployment;
+mod flow;
 mod job;
 mod members;
 mod nodes;
@@ -105,14 +106,19 @@ impl Step {
     }
 }
 
+/// Which pods an owner selects: a ReplicationController by a map of labels, all others by a label selector.
+fn pod_selector(owner: &Value) -> Option<LabelSelector> {
+    if owner["kind"] == "ReplicationController" {
+        return Some(LabelSelector::from_map(json::map(owner, &["spec", "selector"])));
+    }
+    LabelSelector::from_object(json::at(owner, &["spec", "selector"]))
+}
+
 /// Takes pods without a controller that the owner's selector chooses, and lets go of own ones that it no longer chooses.
 /// Returns the pods that are the owner's; what is taken or let go comes back with the next look.
 fn claim_pods(step: &mut Step, engine: &Engine, owner: &Object) -> Vec<Object> {
     let namespace = json::namespace(owner);
-    let Some(selector) = LabelSelector::from_object(json::at(owner, &["spec", "selector"])).filter(|s| !s.is_empty())
-    else {
-        return Vec::new();
-    };
+    let Some(selector) = pod_selector(owner).filter(|s| !s.is_empty()) else { return Vec::new() };
     let mut own = engine.controlled("pods", namespace, json::uid(owner));
     // Mostly all have the same labels: one look is enough.
     let mut last: Option<(u64, bool)> = None;

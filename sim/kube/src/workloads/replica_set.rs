@@ -1,4 +1,4 @@
-//! ReplicaSet -> Pods.
+//! ReplicaSet -> Pods, and ReplicationController -> Pods, which differs in its selector and its name.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,10 @@ use crate::{
 /// Most pods one step creates or deletes.
 const BURST_PODS_MAX: usize = 500;
 
-/// One look at a ReplicaSet; `refused` is what the last creation of a pod was refused with, if it was.
+/// One look at a ReplicaSet or a ReplicationController; `refused` is what the last creation of a pod was refused with, if it was.
 pub fn replica_set(engine: &mut Engine, set: &Object, refused: Option<&str>, now: Timestamp) -> Step {
-    let mut step = Step::of("replicaset-controller");
+    let old = set["kind"] == "ReplicationController";
+    let mut step = Step::of(if old { "replication-controller" } else { "replicaset-controller" });
     let mut pods: Vec<Object> = claim_pods(&mut step, engine, set);
     pods.retain(|p| !p.facts().finished);
     let live: Vec<Object> = pods.into_iter().filter(|p| !p.facts().deleting).collect();

@@ -16,9 +16,9 @@ use super::{
     budget::budget,
     claims, collect,
     cron::cron_job,
-    daemon_set, deployment, job,
+    daemon_set, deployment, flow, job,
     members::Members,
-    nodes, pods, published, replica_set,
+    nodes, pod_selector, pods, published, replica_set,
     scheduler::{self, Nodes},
     service, signing, stateful_set, volumes, with_status,
 };
@@ -27,7 +27,6 @@ use crate::{
     events::{Recorder, Said},
     json,
     outages::Outages,
-    selectors::LabelSelector,
     server::ApiServer,
 };
 
@@ -53,6 +52,7 @@ enum Work {
     Deployment(Key),
     StatefulSet(Key),
     ReplicaSet(Key),
+    ReplicationController(Key),
     DaemonSet(Key),
     Job(Key),
     CronJob(Key),
@@ -62,6 +62,7 @@ enum Work {
     Autoscaler(Key),
     Quota(Key),
     Signing(Key),
+    FlowSchema(Key),
 }
 
 const TABLES: &[&str] = &[
@@ -74,6 +75,7 @@ const TABLES: &[&str] = &[
     "deployments.apps",
     "statefulsets.apps",
     "replicasets.apps",
+    "replicationcontrollers",
     "daemonsets.apps",
     "jobs.batch",
     "cronjobs.batch",
@@ -83,6 +85,8 @@ const TABLES: &[&str] = &[
     "serviceaccounts",
     "horizontalpodautoscalers.autoscaling",
     "certificatesigningrequests.certificates.k8s.io",
+    flow::LEVELS,
+    flow::SCHEMAS,
 ];
 
 struct Loop {
@@ -268,6 +272,9 @@ impl Loop {
                 for set in engine.scan("replicasets.apps", Some(&key.namespace)) {
                     self.work.insert(Work::ReplicaSet(Key::of(set)));
                 }
+                for set in engine.scan("replicationcontrollers", Some(&key.namespace)) {
+                    self.work.insert(Work::ReplicationController(Key::of(set)));
+                }
                 for set in engine.scan("statefulsets.apps", Some(&key.namespace)) {
                     self.work.insert(Work::StatefulSet(Key::of(set)));
                 }
@@ -275,6 +282,15 @@ impl Loop {
             "replicasets.apps" => {
                 self.owner(object);
                 self.work.insert(Work::ReplicaSet(key));
+            }
+            "replicationcontrollers" => {
+                self.scaled(engine, &key);
+                self.work.insert(Work::ReplicationController(key));
+            }
+            flow::SCHEMAS => drop(self.work.insert(Work::FlowSchema(key))),
+            flow::LEVELS => {
+                let about = engine.scan(flow::SCHEMAS, None).filter(|schema| flow::level_of(schema) == key.name);
+                self.work.extend(about.map(|schema| Work::FlowSchema(Key::of(schema))));
             }
             "events" => {
                 if !gone {
@@ -338,6 +354,7 @@ impl Loop {
         match json::text(owner, &["kind"]) {
             "Deployment" => drop(self.work.insert(Work::Deployment(key))),
             "ReplicaSet" => drop(self.work.insert(Work::ReplicaSet(key))),
+            "ReplicationController" => drop(self.work.insert(Work::ReplicationController(key))),
             "StatefulSet" => drop(self.work.insert(Work::StatefulSet(key))),
             "DaemonSet" => drop(self.work.insert(Work::DaemonSet(key))),
             "Job" => drop(self.work.insert(Work::Job(key))),
@@ -353,17 +370,16 @@ impl Loop {
         if labels.is_none_or(serde_json::Map::is_empty) {
             return;
         }
-        let work: [(&str, fn(Key) -> Work); 4] = [
+        let work: [(&str, fn(Key) -> Work); 5] = [
             ("replicasets.apps", Work::ReplicaSet),
+            ("replicationcontrollers", Work::ReplicationController),
             ("statefulsets.apps", Work::StatefulSet),
             ("daemonsets.apps", Work::DaemonSet),
             ("jobs.batch", Work::Job),
         ];
         for (table, make) in work {
             for set in engine.scan(table, Some(json::namespace(pod))) {
-                if LabelSelector::from_object(json::at(set, &["spec", "selector"]))
-                    .is_some_and(|s| s.matches_labels(labels))
-                {
+                if pod_selector(set).is_some_and(|s| s.matches_labels(labels)) {
                     self.work.insert(make(Key::of(set)));
                 }
             }
@@ -401,6 +417,11 @@ impl Loop {
                 }
                 Work::ReplicaSet(key) => get(engine, "replicasets.apps", key)
                     .map_or_else(Step::default, |o| replica_set(engine, &o, refused.as_deref(), now)),
+                Work::ReplicationController(key) => get(engine, "replicationcontrollers", key)
+                    .map_or_else(Step::default, |o| replica_set(engine, &o, refused.as_deref(), now)),
+                Work::FlowSchema(key) => {
+                    get(engine, flow::SCHEMAS, key).map_or_else(Step::default, |o| flow::schema(engine, &o, now))
+                }
                 Work::DaemonSet(key) => {
                     get(engine, "daemonsets.apps", key).map_or_else(Step::default, |o| daemon_set(engine, &o, now))
                 }

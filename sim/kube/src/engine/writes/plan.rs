@@ -9,7 +9,7 @@ use super::{
     decode::unknown_fields,
 };
 use crate::{
-    json, patch,
+    conversion, json, patch,
     resources::ResourceType,
     ssa::{self, Manager, Shape, Writer},
     status::{About, Cause, Status},
@@ -159,9 +159,9 @@ impl Engine {
     ) -> Result<Plan, Status> {
         let resource = &*target.resource;
         reset_new(resource, &mut object);
+        conversion::inward(resource, &mut object);
         let warnings = Self::prepare(resource, &mut object, options)?;
         self.check_namespace(target, json::name(&object))?;
-        reads::to_storage(resource, &mut object);
         let managers = managers.unwrap_or_else(|| {
             let nothing = Value::Object(serde_json::Map::new());
             let time = now.rfc3339();
@@ -216,7 +216,7 @@ impl Engine {
             ));
         }
         check_version(target, &version, &live)?;
-        reads::to_storage(resource, &mut object);
+        conversion::inward(resource, &mut object);
         let mut plan = Self::plan_over(target, live, object, None, version, options, now)?;
         plan.warnings.splice(0..0, unknown);
         Ok(plan)
@@ -276,7 +276,7 @@ impl Engine {
         {
             return Err(Status::modified(resource.about(), &target.name));
         }
-        reads::to_storage(resource, &mut object);
+        conversion::inward(resource, &mut object);
         let mut plan = Self::plan_over(target, live, object, None, String::new(), options, now)?;
         plan.warnings.splice(0..0, unknown);
         Ok(plan)
@@ -327,7 +327,7 @@ impl Engine {
         } else if resource.status {
             json::ensure_map(&mut config).shift_remove("status");
         }
-        reads::to_storage(resource, &mut config);
+        conversion::inward(resource, &mut config);
         let time = now.rfc3339();
         let api_version = resource.api_version();
         let writer = writer(target, options, &api_version, &time);
