@@ -29,6 +29,7 @@ pub mod table_group;
 pub mod templates;
 pub mod tools;
 pub mod topo_server;
+pub mod volumes;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ use crate::api::common::{Phase, Reported};
 use crate::api::monitoring::{ServiceMonitor, VmServiceScrape};
 use crate::api::{Cell, CellTemplate, CoreTemplate, MultigresCluster, Shard, ShardTemplate, TableGroup, TopoServer};
 use crate::labels;
+use crate::names;
 use crate::runtime::store::shard_name;
 use crate::runtime::watches::Watched;
 use crate::runtime::{Change, Manager, ObjectKey, Store, Trigger};
@@ -69,7 +71,13 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
     manager.select::<StatefulSet>(&ours);
     manager.select::<Service>(&ours);
     manager.select::<ConfigMap>(&ours);
-    manager.select::<PersistentVolumeClaim>(&ours);
+    // Those that StatefulSets make do not say by whom they are managed.
+    manager.select::<PersistentVolumeClaim>(&format!(
+        "{} in ({}, {})",
+        labels::COMPONENT,
+        labels::component::SHARD_POOL,
+        labels::component::TOPO_SERVER
+    ));
     manager.select::<Pod>(&ours);
     manager.select::<ServiceMonitor>(&ours);
     manager.select::<VmServiceScrape>(&ours);
@@ -171,6 +179,7 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         servers: servers.clone(),
         stateful_sets,
         services,
+        claims: manager.store(),
         pods: pods.clone(),
     };
     manager
@@ -178,6 +187,7 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         .on_primary(Trigger::GenerationChanged)
         .owns::<StatefulSet>()
         .owns::<Service>()
+        .watches::<PersistentVolumeClaim>(of_the_topo_server_whose_claim_grows)
         .watches::<Pod>(pods::topo_server_of)
         .register();
 
@@ -227,8 +237,22 @@ fn completed<S: Reported>(object: Option<(&ObjectMeta, Option<&S>)>) -> bool {
     })
 }
 
-/// Claims that are to outlive their shard are not owned by it.
+/// A member's claim that grows concerns its TopoServer.
+fn of_the_topo_server_whose_claim_grows(change: &Change<PersistentVolumeClaim>) -> Vec<ObjectKey> {
+    let of_member = |claim: &&Arc<PersistentVolumeClaim>| {
+        claim.labels().get(labels::COMPONENT).is_some_and(|component| component == labels::component::TOPO_SERVER)
+    };
+    let member = change.object().filter(of_member).filter(|_| volumes::matters(change));
+    let cluster = member.and_then(|claim| claim.labels().get(labels::CLUSTER));
+    cluster.map(|name| ObjectKey::new(change.key.namespace.clone(), names::global_topo(name))).into_iter().collect()
+}
+
+/// Claims that are to outlive their shard are not owned by it. Of those that StatefulSets made only a change of size matters.
 fn of_the_shard_that_its_labels_name(change: &Change<PersistentVolumeClaim>) -> Vec<ObjectKey> {
+    let is_ours = change.object().is_some_and(|claim| claim.labels().contains_key(labels::MANAGED_BY));
+    if !is_ours && !volumes::matters(change) {
+        return Vec::new();
+    }
     let name = change.object().and_then(|claim| shard_name(claim.as_ref()));
     name.map(|name| ObjectKey::new(change.key.namespace.clone(), name)).into_iter().collect()
 }

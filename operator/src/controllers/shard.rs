@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use super::error::Error;
 use super::phase::{self, Finding, Workload};
 use super::tools::{FIELD_MANAGER, Pass, Tools, now, origin};
+use super::volumes::{self, Sizes};
 use super::{WORKERS, completed};
 use super::{finalizers, pods};
 use crate::api::{Shard, ShardStatus};
@@ -33,7 +34,7 @@ pub struct ShardController {
     pub services: Store<Service>,
     /// What it owns.
     pub config_maps: Store<ConfigMap>,
-    /// Claims for backups; it owns those that go with it.
+    /// Claims for backups, of which it owns those that go with it, and those of the pools' pods.
     pub claims: Store<PersistentVolumeClaim>,
     /// Pods of the data plane.
     pub pods: Store<Pod>,
@@ -78,8 +79,9 @@ impl Reconciler for ShardController {
         let pg_hba = step("Shard.ReconcilePgHba", pg_hba).await;
         pg_hba.map_err(self.tools.warned(&pass, "ConfigError", "Failed to generate pg_hba"))?;
         let orchs = step("Shard.ReconcileMultiOrch", self.orchs(&mut pass, &shard)).await?;
-        let pools = step("Shard.ReconcilePools", self.pools(&mut pass, &shard)).await?;
-        let action = step("Shard.UpdateStatus", self.update_status(&mut pass, &shard, &orchs, &pools))
+        let mut sizes = Sizes::default();
+        let pools = step("Shard.ReconcilePools", self.pools(&mut pass, &shard, &mut sizes)).await?;
+        let action = step("Shard.UpdateStatus", self.update_status(&mut pass, &shard, &orchs, &pools, &sizes))
             .await
             .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
         self.tools.synced(&pass, new_generation, "Successfully reconciled Shard");
@@ -126,12 +128,13 @@ impl ShardController {
         &self,
         pass: &mut Pass<Shard>,
         shard: &Arc<Shard>,
+        sizes: &mut Sizes,
     ) -> Result<BTreeMap<String, Vec<Workload>>, Error> {
         let all = pool::all(shard).map_err(Error::from);
         let all = all.map_err(self.tools.warned(pass, "FailedApply", "Failed to reconcile pools"))?;
         let mut pools: BTreeMap<String, Vec<Workload>> = BTreeMap::new();
         for one in all {
-            let workload = self.pool(pass, one).await;
+            let workload = self.pool(pass, one, sizes).await;
             let what = format!("Failed to reconcile pool {}", one.pool);
             let workload = workload.map_err(self.tools.warned(pass, "FailedApply", &what))?;
             pools.entry(one.pool.to_owned()).or_default().push(workload);
@@ -163,11 +166,26 @@ impl ShardController {
         Ok(())
     }
 
-    async fn pool(&self, pass: &mut Pass<Shard>, one: pool::PoolInCell<'_>) -> Result<Workload, Error> {
-        let claim = one.backup_claim()?;
-        self.tools.apply(pass, &self.claims, &claim, Some("PersistentVolumeClaim")).await?;
-        let desired = one.stateful_set(&self.tools.operator_env)?;
+    async fn pool(
+        &self,
+        pass: &mut Pass<Shard>,
+        one: pool::PoolInCell<'_>,
+        sizes: &mut Sizes,
+    ) -> Result<Workload, Error> {
+        let mut claim = one.backup_claim()?;
+        let stored = self.tools.recent.newest(&self.claims, &ObjectKey::of(&claim));
+        let size = volumes::keep_size(&mut claim, stored.as_deref());
+        let claim = self.tools.apply(pass, &self.claims, &claim, Some("PersistentVolumeClaim")).await?;
+        let mut desired = one.stateful_set(&self.tools.operator_env)?;
+        let stored = self.tools.recent.newest(&self.stateful_sets, &ObjectKey::of(&desired));
+        let templates = volumes::keep_template_sizes(&mut desired, stored.as_deref());
         let set = self.tools.apply(pass, &self.stateful_sets, &desired, Some("StatefulSet")).await?;
+        if let Some(size) = size {
+            self.tools.grow(pass, &claim, &size, sizes).await?;
+        }
+        for (claim, size) in volumes::of_set(&self.claims, &set, &templates) {
+            self.tools.grow(pass, &claim, &size, sizes).await?;
+        }
         self.tools.apply(pass, &self.services, &one.headless(&self.tools.operator_env)?, Some("Service")).await?;
         Ok(Workload::from(&set))
     }
@@ -178,6 +196,7 @@ impl ShardController {
         shard: &Arc<Shard>,
         orchs: &[Workload],
         pools: &BTreeMap<String, Vec<Workload>>,
+        sizes: &Sizes,
     ) -> Result<Action, Error> {
         self.export(shard, &pass.namespace(), pools);
         let workloads: Vec<Workload> = pools.values().flatten().copied().collect();
@@ -195,9 +214,12 @@ impl ShardController {
             generation: shard.metadata.generation,
         };
         let cells: BTreeSet<String> = shard.spec.pools.values().flat_map(|pool| pool.cells.iter().cloned()).collect();
+        let sized = sizes.condition(&present.conditions, shard.metadata.generation);
+        self.tools.tell_refused(pass, &present.conditions, sized.as_ref());
+        let available = phase::condition(&present.conditions, finding, now());
         let desired = ShardStatus {
             observed_generation: shard.metadata.generation,
-            conditions: vec![phase::condition(&present.conditions, finding, now())],
+            conditions: [available].into_iter().chain(sized).collect(),
             phase: Some(verdict.phase),
             message: Some(verdict.message),
             cells: cells.into_iter().collect(),
@@ -208,7 +230,7 @@ impl ShardController {
         set_attribute("status.ready_replicas", i64::from(total.ready));
         self.tools.write_status(&**shard, shard.status.as_ref(), &desired, FIELD_MANAGER).await?;
         self.tools.phase_changed(pass, present.phase, verdict.phase);
-        Ok(troubles.action())
+        Ok(sizes.action(troubles.action()))
     }
 
     fn pods_of(&self, shard: &Arc<Shard>) -> Vec<Arc<Pod>> {

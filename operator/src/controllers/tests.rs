@@ -222,6 +222,7 @@ impl World {
             servers: servers.clone(),
             stateful_sets: api.store(),
             services: api.store(),
+            claims: api.store(),
             pods: api.store(),
         };
         every(&controller, &servers).await?;

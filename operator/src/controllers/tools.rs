@@ -325,7 +325,7 @@ impl Tools {
         }
     }
 
-    fn api<K: Written>(&self, object: &K) -> Api<K> {
+    pub(super) fn api<K: Written>(&self, object: &K) -> Api<K> {
         Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::ResourceExt;
 
 use super::error::Error;
 use super::phase::{self, Finding, Workload};
 use super::pods;
 use super::tools::{FIELD_MANAGER, Pass, Tools, now, origin};
+use super::volumes::{self, Sizes};
 use super::{WORKERS, completed};
 use crate::api::{TopoServer, TopoServerStatus};
 use crate::labels::{self, component};
@@ -28,6 +29,8 @@ pub struct TopoServerController {
     pub stateful_sets: Store<StatefulSet>,
     /// What it owns.
     pub services: Store<Service>,
+    /// Claims of the members.
+    pub claims: Store<PersistentVolumeClaim>,
     /// Pods of the data plane.
     pub pods: Store<Pod>,
 }
@@ -61,7 +64,8 @@ impl Reconciler for TopoServerController {
         }
         let server = pass.object.clone();
         let new_generation = !completed(Some((&server.metadata, server.status.as_ref())));
-        let set = step("TopoServer.ReconcileStatefulSet", self.stateful_set(&mut pass, &server))
+        let mut sizes = Sizes::default();
+        let set = step("TopoServer.ReconcileStatefulSet", self.stateful_set(&mut pass, &server, &mut sizes))
             .await
             .map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile StatefulSet"))?;
         let headless = async {
@@ -76,7 +80,7 @@ impl Reconciler for TopoServerController {
         };
         let client = step("TopoServer.ReconcileClientService", client).await;
         client.map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile client Service"))?;
-        let action = step("TopoServer.UpdateStatus", self.update_status(&mut pass, &server, &set))
+        let action = step("TopoServer.UpdateStatus", self.update_status(&mut pass, &server, &set, &sizes))
             .await
             .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
         self.tools.synced(&pass, new_generation, "Successfully reconciled TopoServer");
@@ -85,11 +89,22 @@ impl Reconciler for TopoServerController {
 }
 
 impl TopoServerController {
-    async fn stateful_set(&self, pass: &mut Pass<TopoServer>, server: &Arc<TopoServer>) -> Result<StatefulSet, Error> {
-        let desired = build::stateful_set(server)?;
+    async fn stateful_set(
+        &self,
+        pass: &mut Pass<TopoServer>,
+        server: &Arc<TopoServer>,
+        sizes: &mut Sizes,
+    ) -> Result<StatefulSet, Error> {
+        let mut desired = build::stateful_set(server)?;
+        let stored = self.tools.recent.newest(&self.stateful_sets, &ObjectKey::of(&desired));
+        let templates = volumes::keep_template_sizes(&mut desired, stored.as_deref());
         set_attribute("sts.replicas", i64::from(build::replicas(server)));
         set_attribute("sts.image", server.spec.etcd.image.clone().unwrap_or_default());
-        self.tools.apply(pass, &self.stateful_sets, &desired, Some("StatefulSet")).await
+        let set = self.tools.apply(pass, &self.stateful_sets, &desired, Some("StatefulSet")).await?;
+        for (claim, size) in volumes::of_set(&self.claims, &set, &templates) {
+            self.tools.grow(pass, &claim, &size, sizes).await?;
+        }
+        Ok(set)
     }
 
     async fn update_status(
@@ -97,6 +112,7 @@ impl TopoServerController {
         pass: &mut Pass<TopoServer>,
         server: &Arc<TopoServer>,
         set: &StatefulSet,
+        sizes: &Sizes,
     ) -> Result<Action, Error> {
         let workload = Workload::from(set);
         self.tools.metrics.set_toposerver_replicas(&pass.namespace(), &server.name_any(), workload.replicas);
@@ -114,9 +130,12 @@ impl TopoServerController {
             message: format!("{}/{} replicas ready", workload.replicas.ready, workload.replicas.desired),
             generation: server.metadata.generation,
         };
+        let sized = sizes.condition(&present.conditions, server.metadata.generation);
+        self.tools.tell_refused(pass, &present.conditions, sized.as_ref());
+        let ready = phase::condition(&present.conditions, finding, now());
         let desired = TopoServerStatus {
             observed_generation: server.metadata.generation,
-            conditions: vec![phase::condition(&present.conditions, finding, now())],
+            conditions: [ready].into_iter().chain(sized).collect(),
             phase: Some(verdict.phase),
             message: Some(verdict.message),
             client_service: Some(server.name_any()),
@@ -126,6 +145,6 @@ impl TopoServerController {
         set_attribute("status.ready_replicas", i64::from(workload.replicas.ready));
         self.tools.write_status(&**server, server.status.as_ref(), &desired, FIELD_MANAGER).await?;
         self.tools.phase_changed(pass, present.phase, verdict.phase);
-        Ok(troubles.action())
+        Ok(sizes.action(troubles.action()))
     }
 }

@@ -9,6 +9,7 @@ pub mod orch;
 pub mod otel;
 pub mod pg_hba;
 pub mod pool;
+pub mod quantity;
 pub mod scrape;
 pub mod topo_server;
 

@@ -306,6 +306,54 @@ fn a_claim_gets_a_volume_that_goes_with_it_but_not_before_its_pod() {
 }
 
 #[test]
+fn a_claim_grows_where_its_class_lets_it_and_is_full_grown_once_a_pod_runs_with_it() {
+    world(async |cluster| {
+        let api = cluster.api();
+        api.apply(json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "grows"},
+            "provisioner": "a.b/c", "allowVolumeExpansion": true}))
+            .expect("applies");
+        let of = |class: &str, size: &str| {
+            claim("data", &json!({"storageClassName": class, "resources": {"requests": {"storage": size}}}))
+        };
+        api.apply(of("grows", "1Gi")).expect("applies");
+        let early = api.apply(of("grows", "2Gi")).expect_err("it is not bound yet").to_string();
+        assert!(early.contains("Only bound persistent volume claims can be expanded"), "{early}");
+        secs(5).await;
+        api.apply(of("grows", "2Gi")).expect("it may grow");
+        secs(5).await;
+        let data = || api.get("v1", "PersistentVolumeClaim", "default", "data").expect("exists");
+        let volume = data()["spec"]["volumeName"].as_str().expect("a volume").to_owned();
+        let made = api.get("v1", "PersistentVolume", "", &volume).expect("exists");
+        assert_eq!(made["spec"]["capacity"]["storage"], "2Gi");
+        assert_eq!(data()["status"]["capacity"]["storage"], "1Gi", "no pod has mounted it");
+        assert_eq!(data()["status"]["conditions"][0]["type"], "FileSystemResizePending");
+        let less = api.apply(of("grows", "500Mi")).expect_err("it has more already").to_string();
+        assert!(
+            less.contains("spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"),
+            "{less}"
+        );
+        api.apply(user_of("data")).expect("applies");
+        secs(10).await;
+        assert_eq!(data()["status"]["capacity"]["storage"], "2Gi");
+        assert!(data()["status"].get("conditions").is_none(), "{}", data()["status"]);
+        let said = reasons(&cluster, "PersistentVolumeClaim");
+        for reason in ["Resizing", "FileSystemResizeRequired", "FileSystemResizeSuccessful"] {
+            assert!(said.contains(&reason.to_owned()), "{said:?}");
+        }
+        // The class that there is by default lets nothing grow.
+        let other = |size: &str| {
+            let mut other = of("standard", size);
+            other["metadata"]["name"] = "other".into();
+            other
+        };
+        api.apply(other("1Gi")).expect("applies");
+        secs(5).await;
+        let refused = api.apply(other("2Gi")).expect_err("its class says no").to_string();
+        assert!(refused.contains("the storageclass that provisions the pvc must support resize"), "{refused}");
+    });
+}
+
+#[test]
 fn a_claim_without_a_class_takes_the_smallest_volume_that_will_do_and_leaves_it_released() {
     world(async |cluster| {
         let api = cluster.api();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Errors;
-use crate::json;
+use crate::{json, workloads::milli};
 
 const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
@@ -108,5 +108,11 @@ pub(super) fn claim_update(old: &Value, new: &Value, errors: &mut Errors) {
             "spec",
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
         );
+    }
+    // What an expansion that does not come to an end asked for may be taken back.
+    let storage = |object: &Value, path: &[&str]| json::at(object, path).and_then(milli);
+    let asked = |object: &Value| storage(object, &["spec", "resources", "requests", "storage"]);
+    if asked(new) < asked(old) && asked(new) <= storage(old, &["status", "capacity", "storage"]) {
+        errors.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity");
     }
 }

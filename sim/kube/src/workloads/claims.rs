@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Step, Write,
+    quantity::milli_at,
     volumes::{self, PROVISIONED_BY},
     with_status,
 };
@@ -113,6 +114,8 @@ pub(super) fn claim(engine: &Engine, claim: &Object) -> Step {
         Some(volume) if volumes::free_for(volume, claim) => {
             if !(completed && bound(claim) && volumes::bound_to(volume, claim)) {
                 bind(&mut step, claim, volume, false);
+            } else if grows(claim) {
+                grow(&mut step, engine, claim, volume);
             }
         }
         _ if completed => lose(&mut step, claim),
@@ -201,6 +204,50 @@ fn bind(step: &mut Step, claim: &Object, volume: &Object, chosen: bool) {
     let status =
         json!({"phase": "Bound", "accessModes": volume["spec"]["accessModes"], "capacity": volume["spec"]["capacity"]});
     step.writes.push(Write::Status(with_status(&holder, status)));
+}
+
+/// Whether a bound claim asks for more than it has.
+pub(super) fn grows(claim: &Value) -> bool {
+    bound(claim)
+        && milli_at(claim, &["spec", "resources", "requests", "storage"])
+            > milli_at(claim, &["status", "capacity", "storage"])
+}
+
+/// What the class's resizer does, and then the kubelet of a node on which a pod uses the volume. That the class lets volumes grow was
+/// seen to when the claim was changed.
+fn grow(step: &mut Step, engine: &Engine, claim: &Object, volume: &Object) {
+    let name = json::name(volume);
+    let wanted = &claim["spec"]["resources"]["requests"]["storage"];
+    let mut status = claim["status"].clone();
+    let volume_has = milli_at(volume, &["spec", "capacity", "storage"]);
+    if volume_has < milli_at(claim, &["spec", "resources", "requests", "storage"]) {
+        step.say(claim, "Normal", "Resizing", format!("External resizer is resizing volume {name}"));
+        let mut larger = volume.to_content();
+        json::child_map(&mut larger, "metadata").shift_remove("resourceVersion");
+        larger["spec"]["capacity"]["storage"] = wanted.clone();
+        step.writes.push(Write::Update(larger));
+        let why = "Require file system resize of volume on node";
+        step.say(claim, "Normal", "FileSystemResizeRequired", why);
+        status["conditions"] = json!([{
+            "type": "FileSystemResizePending", "status": "True", "lastProbeTime": null, "lastTransitionTime": null,
+            "message": "Waiting for user to (re-)start a pod to finish file system resize of volume on node.",
+        }]);
+        step.writes.push(Write::Status(with_status(claim, status)));
+    } else if runs(engine, claim) {
+        let why = format!("MountVolume.NodeExpandVolume succeeded for volume {name:?}");
+        step.say(claim, "Normal", "FileSystemResizeSuccessful", why);
+        json::ensure_map(&mut status).shift_remove("conditions");
+        status["capacity"]["storage"] = wanted.clone();
+        step.writes.push(Write::Status(with_status(claim, status)));
+    }
+}
+
+/// Whether a pod that runs uses a claim.
+fn runs(engine: &Engine, claim: &Object) -> bool {
+    let mut pods = engine.scan("pods", Some(json::namespace(claim)));
+    pods.any(|pod| {
+        json::text(pod, &["status", "phase"]) == "Running" && names(pod).any(|name| name == json::name(claim))
+    })
 }
 
 /// The volume of a bound claim is gone, or another's.

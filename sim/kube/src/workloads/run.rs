@@ -321,6 +321,11 @@ impl Loop {
         if gone || pods::finished(pod) {
             // A claim may have waited for its last pod.
             self.work.extend(claims::names(pod).map(|name| Work::Claim(Key::new(&key.namespace, name))));
+        } else if json::text(pod, &["status", "phase"]) == "Running" {
+            // Or for the first that runs, to grow.
+            let claim = |name: &&str| engine.peek("persistentvolumeclaims", &key.namespace, name);
+            let growing = claims::names(pod).filter(|name| claim(name).is_some_and(|claim| claims::grows(claim)));
+            self.work.extend(growing.map(|name| Work::Claim(Key::new(&key.namespace, name))));
         }
         let freed = if gone { self.nodes.remove_pod(json::uid(pod)) } else { self.nodes.put_pod(pod) };
         if freed {

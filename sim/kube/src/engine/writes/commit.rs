@@ -43,7 +43,10 @@ impl Engine {
     pub fn settle(&mut self, plan: &mut Plan) -> Result<(), Status> {
         match plan.live.clone() {
             None => self.settle_new(plan)?,
-            Some(live) => Self::settle_stored(plan, &live)?,
+            Some(live) => {
+                crate::limits::resize::admit(self, &plan.target.resource, &live, &plan.object)?;
+                Self::settle_stored(plan, &live)?;
+            }
         }
         if plan.target.resource.kind == "CustomResourceDefinition" && plan.target.subresource.is_empty() {
             let taken = self.names_taken(&plan.object);
