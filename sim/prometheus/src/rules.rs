@@ -1,5 +1,6 @@
 //! Recording and alerting rules: rule files, evaluation, the life of an alert.
 
+mod ahead;
 mod alert;
 mod cycle;
 mod file;
@@ -7,6 +8,7 @@ mod history;
 mod lint;
 mod restore;
 
+pub(crate) use ahead::{Evaluations, NotAhead, evaluate_ahead};
 pub use alert::{Alert, AlertState, RESEND_DELAY};
 pub use cycle::cycles;
 pub use file::{RuleGroup, RuleSpec, parse_rules};
@@ -174,16 +176,7 @@ impl Group {
             match outcome {
                 Ok(samples) => {
                     rule.health = Health::Ok;
-                    let mut present = BTreeSet::new();
-                    for (labels, value) in samples {
-                        // Rejections are counted by the store.
-                        let _ = store.append(&labels, Point { t_ms: query_ms, value });
-                        present.insert(labels);
-                    }
-                    for gone in rule.previous.difference(&present) {
-                        let _ = store.append(gone, Point::float(query_ms, STALE_NAN));
-                    }
-                    rule.previous = present;
+                    rule.write(store, query_ms, samples);
                 }
                 Err(error) => rule.health = Health::Failed(error.to_string()),
             }
@@ -226,6 +219,20 @@ impl Rule {
         alerts: (bool, &mut History),
     ) -> Result<Vec<(Labels, Value)>, Error> {
         let result = query_vector(store, &self.spec.expr, &self.expr, query_ms, options)?;
+        self.absorb(result, store, (now_ms, query_ms), external, options, group, alerts)
+    }
+
+    /// What the rule makes of its expression's result: the samples to write, or alerts that move on.
+    fn absorb(
+        &mut self,
+        result: Vec<(Labels, Value)>,
+        store: &Store,
+        (now_ms, query_ms): (i64, i64),
+        external: &External,
+        options: EvalOptions,
+        group: &RuleGroup,
+        alerts: (bool, &mut History),
+    ) -> Result<Vec<(Labels, Value)>, Error> {
         let limit_exceeded = |found: usize, what: &str| {
             let message = format!("exceeded limit of {} with {found} {what}", group.limit);
             (group.limit > 0 && found > group.limit).then_some(Error::Evaluation { message })
@@ -252,12 +259,7 @@ impl Rule {
         let mut samples = BTreeMap::new();
         let count = result.len();
         for (labels, value) in result {
-            let mut builder = labels.builder();
-            for (name, text) in group.labels.iter().chain(&self.spec.labels) {
-                builder.set(name, text);
-            }
-            builder.set(METRIC_NAME, &self.spec.name);
-            if samples.insert(builder.build(), value).is_some() {
+            if samples.insert(self.recorded(group, &labels), value).is_some() {
                 let message = "vector contains metrics with the same labelset after applying rule labels".to_owned();
                 return Err(Error::Evaluation { message });
             }
@@ -266,6 +268,30 @@ impl Rule {
             Some(error) => Err(error),
             None => Ok(samples.into_iter().collect()),
         }
+    }
+
+    /// The labels under which an element of the result is recorded.
+    fn recorded(&self, group: &RuleGroup, labels: &Labels) -> Labels {
+        let mut builder = labels.builder();
+        for (name, text) in group.labels.iter().chain(&self.spec.labels) {
+            builder.set(name, text);
+        }
+        builder.set(METRIC_NAME, &self.spec.name);
+        builder.build()
+    }
+
+    /// Writes samples, and ends the series that have none any more.
+    fn write(&mut self, store: &mut Store, t_ms: i64, samples: Vec<(Labels, Value)>) {
+        let mut present = BTreeSet::new();
+        for (labels, value) in samples {
+            // Rejections are counted by the store.
+            let _ = store.append(&labels, Point { t_ms, value });
+            present.insert(labels);
+        }
+        for gone in self.previous.difference(&present) {
+            let _ = store.append(gone, Point::float(t_ms, STALE_NAN));
+        }
+        self.previous = present;
     }
 }
 

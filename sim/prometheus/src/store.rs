@@ -153,8 +153,8 @@ pub enum AppendError {
     #[error("empty labelset: invalid sample")]
     NoLabels,
     /// The store is full.
-    #[error("more than {SERIES_MAX} series")]
-    TooManySeries,
+    #[error("more than {0} series")]
+    TooManySeries(usize),
 }
 
 /// What was rejected so far.
@@ -197,6 +197,7 @@ pub struct Store {
     // The newest time of any sample.
     newest_ms: Option<i64>,
     exemplars_max: Option<usize>,
+    series_max: Option<usize>,
 }
 
 impl Store {
@@ -208,7 +209,7 @@ impl Store {
     /// The handle of a series, which is made if it is new.
     ///
     /// # Errors
-    /// [`AppendError::TooManySeries`] beyond [`SERIES_MAX`].
+    /// [`AppendError::TooManySeries`] beyond [`SERIES_MAX`], or what [`Self::set_series_max`] says.
     pub fn series_id(&mut self, labels: &Labels) -> Result<SeriesId, AppendError> {
         let pairs = || labels.pairs().iter().map(|(name, value)| (&**name, &**value));
         match self.index.find(&self.series, pairs()) {
@@ -230,8 +231,9 @@ impl Store {
         place: u64,
         labels: impl Iterator<Item = (&'l str, &'l str)>,
     ) -> Result<SeriesId, AppendError> {
-        if self.series.len() >= SERIES_MAX {
-            return Err(AppendError::TooManySeries);
+        let most = self.series_max.unwrap_or(SERIES_MAX);
+        if self.series.len() >= most {
+            return Err(AppendError::TooManySeries(most));
         }
         let id = SeriesId(self.series.len() as u32);
         self.series.push(StoredSeries::new(self.index.insert(place, id, labels)));
@@ -344,6 +346,11 @@ impl Store {
             return Err(AppendError::OutOfOrderExemplar);
         }
         Ok(())
+    }
+
+    /// How many series it takes instead of [`SERIES_MAX`]; those that are there stay.
+    pub fn set_series_max(&mut self, most: usize) {
+        self.series_max = Some(most);
     }
 
     /// Keeps at most this many exemplars, [`EXEMPLARS_MAX`] unless told.

@@ -366,25 +366,29 @@ impl Expr {
         }
     }
 
+    /// The expressions that this one is made of.
+    pub fn children(&self) -> impl Iterator<Item = &Self> {
+        let (first, second, rest): (Option<&Self>, Option<&Self>, &[Self]) = match &self.kind {
+            ExprKind::Subquery { expr, .. } | ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => {
+                (Some(expr), None, &[])
+            }
+            ExprKind::Aggregate { expr, param, .. } => (param.as_deref(), Some(expr), &[]),
+            ExprKind::Call { args, .. } => (None, None, args),
+            ExprKind::Binary { lhs, rhs, .. } => (Some(lhs), Some(rhs), &[]),
+            ExprKind::Number { .. } | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix { .. } => {
+                (None, None, &[])
+            }
+        };
+        first.into_iter().chain(second).chain(rest)
+    }
+
     /// Calls `visit` for every instant or range selector.
     pub fn for_each_selector<'a>(&'a self, visit: &mut impl FnMut(&'a VectorSelector)) {
-        match &self.kind {
-            ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => visit(selector),
-            ExprKind::Subquery { expr, .. } | ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => {
-                expr.for_each_selector(visit);
-            }
-            ExprKind::Aggregate { expr, param, .. } => {
-                if let Some(param) = param {
-                    param.for_each_selector(visit);
-                }
-                expr.for_each_selector(visit);
-            }
-            ExprKind::Call { args, .. } => args.iter().for_each(|arg| arg.for_each_selector(visit)),
-            ExprKind::Binary { lhs, rhs, .. } => {
-                lhs.for_each_selector(visit);
-                rhs.for_each_selector(visit);
-            }
-            ExprKind::Number { .. } | ExprKind::String(_) => {}
+        if let ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } = &self.kind {
+            visit(selector);
+        }
+        for child in self.children() {
+            child.for_each_selector(visit);
         }
     }
 }

@@ -149,7 +149,7 @@ fn check_time(window: Window, t_ms: i64) -> Result<(), AppendError> {
 
 fn status_of(error: &AppendError) -> StatusCode {
     match error {
-        AppendError::TooManySeries | AppendError::NoLabels => StatusCode::INTERNAL_SERVER_ERROR,
+        AppendError::TooManySeries(_) | AppendError::NoLabels => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }
 }
