@@ -207,6 +207,11 @@ impl Engine {
         self.store.scan(table, namespace).map(|(_, object)| object)
     }
 
+    /// The revision at which a table changed last; 0 if it never did.
+    pub fn changed_at(&self, table: &str) -> u64 {
+        self.store.changed_at(table)
+    }
+
     /// Objects that name `uid` as an owner, in order.
     pub fn dependents(&self, uid: &str) -> Vec<Object> {
         self.dependents.get(uid).into_iter().flat_map(BTreeMap::values).cloned().collect()

@@ -45,7 +45,7 @@ impl Record {
             if let Some(warmed) = &self.warmed {
                 warmed.fetch_add(self.weight, Ordering::Relaxed);
             }
-            Box::new(compact(value))
+            Box::new(value)
         })
     }
 }
@@ -60,7 +60,6 @@ impl Object {
     /// Wraps a value that has no `managedFields` in itself, and who owns its fields.
     pub fn with(value: Value, managers: Arc<[Manager]>) -> Self {
         debug_assert!(json::at(&value, &["metadata", "managedFields"]).is_none(), "owners come apart");
-        let value = compact(value);
         let weight = weight(&value) + managers.iter().map(Manager::weight).sum::<usize>();
         let value = OnceLock::from(Box::new(value));
         let (json, facts) = (OnceLock::new(), OnceLock::new());
@@ -138,26 +137,6 @@ impl Object {
 pub fn take_managers(value: &mut Value) -> Vec<Manager> {
     let taken = value.get_mut("metadata").and_then(Value::as_object_mut).and_then(|m| m.shift_remove("managedFields"));
     taken.as_ref().and_then(Value::as_array).map(|entries| Manager::read(entries)).unwrap_or_default()
-}
-
-/// The same value without room to grow: it will not change any more.
-fn compact(value: Value) -> Value {
-    match value {
-        Value::String(mut text) => {
-            text.shrink_to_fit();
-            Value::String(text)
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(compact).collect::<Box<[Value]>>().into_vec()),
-        Value::Object(map) => {
-            let mut out = Map::with_capacity(map.len());
-            for (mut key, value) in map {
-                key.shrink_to_fit();
-                out.insert(key, compact(value));
-            }
-            Value::Object(out)
-        }
-        scalar => scalar,
-    }
 }
 
 /// The length of a value's JSON but for escapes and the digits of numbers.

@@ -22,6 +22,9 @@ pub const EVENT_LOG_EVENTS_MAX: usize = 4096;
 /// Bytes of objects a table's log keeps, about; the newest event stays whatever its size.
 pub const EVENT_LOG_BYTES_MAX: usize = 32 << 20;
 
+/// Objects of a table that have left its log and are kept as they are for a while: a new pod changes until it is ready.
+pub const RESTING_MAX: usize = 16_384;
+
 /// A table whose objects are renewed all the time, which means nothing to controllers.
 const RENEWED: &str = "leases.coordination.k8s.io";
 
@@ -137,12 +140,24 @@ struct Table {
     compacted: u64,
     /// About how many bytes the log's objects are.
     log_bytes: usize,
+    /// The revision of the newest event.
+    changed_at: u64,
+    /// What the log has forgotten and may yet change again, oldest first: keys and revisions.
+    resting: VecDeque<(Key, u64)>,
     wake: watch::Sender<u64>,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), log: VecDeque::new(), compacted: 0, log_bytes: 0, wake: watch::Sender::new(0) }
+        Self {
+            objects: BTreeMap::new(),
+            log: VecDeque::new(),
+            compacted: 0,
+            log_bytes: 0,
+            changed_at: 0,
+            resting: VecDeque::new(),
+            wake: watch::Sender::new(0),
+        }
     }
 }
 
@@ -196,6 +211,11 @@ impl Store {
     /// One object.
     pub fn get(&self, table: &str, key: &Key) -> Option<&Object> {
         self.tables.get(table)?.objects.get(key)
+    }
+
+    /// The revision at which a table changed last; 0 if it never did.
+    pub fn changed_at(&self, table: &str) -> u64 {
+        self.tables.get(table).map_or(0, |t| t.changed_at)
     }
 
     /// All objects of a table in order, or of one namespace.
@@ -374,6 +394,7 @@ impl Table {
         let mut forgotten = Vec::new();
         self.log_bytes += event.object.weight();
         let revision = event.revision;
+        self.changed_at = revision;
         self.log.push_back(Arc::new(event));
         while self.log.len() > EVENT_LOG_EVENTS_MAX || self.log_bytes > EVENT_LOG_BYTES_MAX && self.log.len() > 1 {
             let Some(old) = self.log.pop_front() else { break };
@@ -385,15 +406,24 @@ impl Table {
         forgotten
     }
 
-    /// Cools those of some objects that are still what is stored and that nobody else holds: they have not changed for long.
+    /// Lets objects rest that the log forgot, and cools those that have rested long enough, are still what is stored and are
+    /// held by nobody else.
     fn cool(&mut self, name: &Arc<str>, forgotten: Vec<Object>, warmed: &Arc<AtomicUsize>) -> Vec<Cold> {
-        let mut cooled = Vec::new();
         for old in forgotten {
             let key = Key::of(&old);
-            let Some(stored) = self.objects.get_mut(&key).filter(|stored| stored.is(&old)) else { continue };
-            // The table, this list, and those who keep an owner's dependents at hand.
-            let own = 2 + json::list(&old, &["metadata", "ownerReferences"]).len();
-            if old.holders() <= own {
+            if self.objects.get(&key).is_some_and(|stored| stored.is(&old)) {
+                self.resting.push_back((key, old.revision()));
+            }
+        }
+        let mut cooled = Vec::new();
+        while self.resting.len() > RESTING_MAX {
+            let Some((key, revision)) = self.resting.pop_front() else { break };
+            let Some(stored) = self.objects.get_mut(&key).filter(|stored| stored.revision() == revision) else {
+                continue;
+            };
+            // The table, and those who keep an owner's dependents at hand.
+            let own = 1 + json::list(stored, &["metadata", "ownerReferences"]).len();
+            if stored.holders() <= own {
                 cooled.push(Cold::make(name, &key, stored, warmed));
             }
         }
@@ -407,5 +437,33 @@ impl Table {
             past.insert(Key::of(&event.object), event.before.clone());
         }
         past
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn put(store: &mut Store, table: &Arc<str>, name: &str) -> Vec<Cold> {
+        let revision = store.next_revision().to_string();
+        let object = json!({"metadata": {"name": name, "namespace": "n", "resourceVersion": revision}});
+        store.put(table, Key::new("n", name), Object::new(object))
+    }
+
+    #[test]
+    fn an_object_cools_once_it_has_left_the_log_and_rested() {
+        let (mut store, table) = (Store::default(), Arc::<str>::from("things"));
+        let early = EVENT_LOG_EVENTS_MAX + RESTING_MAX;
+        for number in 0..early {
+            assert!(put(&mut store, &table, &format!("{number:06}")).is_empty(), "{number}");
+        }
+        let names = |cooled: Vec<Cold>| cooled.into_iter().map(|cold| cold.key.name).collect::<Vec<_>>();
+        // The second changes before its turn comes.
+        assert_eq!(names(put(&mut store, &table, "000001")), ["000000"]);
+        assert_eq!(names(put(&mut store, &table, "new")), [""; 0]);
+        assert_eq!(names(put(&mut store, &table, "newer")), ["000002"]);
+        assert_eq!(store.changed_at("things"), early as u64 + 3);
     }
 }

@@ -80,6 +80,10 @@ fn fate(doom: Doom) -> (Exit, Option<&'static str>) {
     }
 }
 
+fn generation(pod: &Value) -> Option<&Value> {
+    json::at(pod, &["metadata", "generation"])
+}
+
 /// Runs a pod until it is gone.
 pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Object>) {
     let pod = updates.borrow_and_update().clone();
@@ -144,15 +148,13 @@ pub(super) async fn work(shared: Arc<Shared>, mut updates: watch::Receiver<Objec
                 }
                 let pod = updates.borrow_and_update().clone();
                 // What comes back is mostly what was reported.
-                worker.due = pod.get("status") != worker.reported.as_ref()
-                    || json::deleting(&pod) != json::deleting(&worker.pod);
+                worker.due |= pod.get("status") != worker.reported.as_ref()
+                    || json::deleting(&pod) != json::deleting(&worker.pod)
+                    || generation(&pod) != generation(&worker.pod);
                 worker.pod = pod;
                 worker.join();
             }
-            Some(note) = inbox.recv() => {
-                worker.due = true;
-                worker.handle(note);
-            }
+            Some(note) = inbox.recv() => worker.handle(note),
             Ok(()) = mounts.changed() => worker.remount(),
             Ok(()) = outages.changed() => worker.meet_outages(),
             () = tokio::time::sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() && worker.failed.is_none() => {
@@ -477,6 +479,8 @@ impl Worker {
     }
 
     fn handle(&mut self, note: Note) {
+        // A probe that finds what the one before it found changes nothing.
+        self.due |= !matches!(note, Note::Probe { .. });
         match note {
             // A pod that is ending starts nothing any more.
             Note::Try { .. } | Note::Present { .. } | Note::Pulled { .. } | Note::PullWaits { .. }
@@ -500,8 +504,14 @@ impl Worker {
                     self.say(slot, "Warning", "Unhealthy", text);
                 }
                 match (kind, failure.is_none(), settled) {
-                    (Kind::Startup, true, true) => self.begun(slot),
-                    (Kind::Readiness, ok, true) => self.slots[slot].ready = ok,
+                    (Kind::Startup, true, true) => {
+                        self.due = true;
+                        self.begun(slot);
+                    }
+                    (Kind::Readiness, ok, true) => {
+                        self.due |= self.slots[slot].ready != ok;
+                        self.slots[slot].ready = ok;
+                    }
                     (Kind::Startup | Kind::Liveness, false, true) => self.kill(slot, kind),
                     _ => {}
                 }
