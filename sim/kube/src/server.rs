@@ -13,6 +13,7 @@ use sim_clock::{Chance, Timestamp, now};
 
 use crate::{
     access::Access,
+    admission::{Directory, Phase, Webhook},
     engine::{Change, Engine, Event, Object, ReadVersion, Target, WriteOptions, Written},
     faults::{self, Book, FaultGuard, FaultId, Hits, RequestInfo, Rule, RuleError, Verdict, WatchFault},
     json,
@@ -34,6 +35,7 @@ struct Inner {
     /// By how many milliseconds the server's clock is ahead.
     skew_ms: AtomicI64,
     webhook_host: Mutex<Option<sim_net::Host>>,
+    webhooks: Mutex<Directory>,
     access: Access,
     logs: Mutex<Option<ContainerLogs>>,
     /// Weak: the kubelets hold the server.
@@ -69,6 +71,7 @@ impl ApiServer {
             fault_changes: sim_clock::watch::Sender::new(0),
             skew_ms: AtomicI64::new(0),
             webhook_host: Mutex::default(),
+            webhooks: Mutex::default(),
             access: Access::new(),
             logs: Mutex::default(),
             kubelet: Mutex::default(),
@@ -83,6 +86,17 @@ impl ApiServer {
         let mut engine = self.0.engine.lock().unwrap_or_else(PoisonError::into_inner);
         engine.tick(now());
         engine
+    }
+
+    /// The webhooks as they were read last. The engine may be held while it is asked for, never the other way round.
+    pub(crate) fn webhook_directory(&self) -> MutexGuard<'_, Directory> {
+        self.0.webhooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The webhooks of a phase in the order in which they are asked.
+    pub(crate) fn webhooks(&self, phase: Phase) -> Arc<[Webhook]> {
+        let engine = self.engine();
+        self.webhook_directory().all(&engine, phase)
     }
 
     /// Waits until a revision has come that a read asks for.

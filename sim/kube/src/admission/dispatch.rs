@@ -62,7 +62,7 @@ impl Admission<'_> {
         first: Value,
         mut changed: impl FnMut(Value) -> Value,
     ) -> Result<Vec<String>, Status> {
-        let webhooks = Webhook::all(&self.server.engine(), Phase::Mutating);
+        let webhooks = self.server.webhooks(Phase::Mutating);
         let (mut stored, mut warnings) = (first, Vec::new());
         // Of each webhook of the first round: the object as it left it.
         let mut left: Vec<Option<Value>> = vec![None; webhooks.len()];
@@ -118,8 +118,8 @@ impl Admission<'_> {
 
     /// Asks both kinds about a deletion: nothing can be patched there.
     pub(super) async fn judge_deletion(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
-        let webhooks = Webhook::all(&self.server.engine(), Phase::Mutating);
-        for webhook in &webhooks {
+        let webhooks = self.server.webhooks(Phase::Mutating);
+        for webhook in webhooks.iter() {
             let Some(due) = self.due(webhook, attributes)? else { continue };
             let Some(answer) = self.ask(&due, Phase::Mutating, attributes).await? else { continue };
             if let Some(refusal) = answer.refusal {
@@ -137,7 +137,7 @@ impl Admission<'_> {
 
     /// Validating webhooks are asked at the same time; the first refusal, in their order, counts.
     pub(super) async fn judge(&self, attributes: &Attributes<'_>) -> Result<Vec<String>, Status> {
-        let webhooks = Webhook::all(&self.server.engine(), Phase::Validating);
+        let webhooks = self.server.webhooks(Phase::Validating);
         let due: Result<Vec<Due>, Status> =
             webhooks.iter().filter_map(|w| self.due(w, attributes).transpose()).collect();
         let due = due?;

@@ -9,7 +9,7 @@ use super::{
     webhook::{Rule, Webhook},
 };
 use crate::{
-    engine::{Engine, Operation},
+    engine::{Engine, Operation, Target},
     json,
     resources::ResourceType,
 };
@@ -27,12 +27,12 @@ fn resource(patterns: &[String], plural: &str, subresource: &str) -> bool {
 }
 
 impl Rule {
-    fn matches(&self, as_resource: &ResourceType, request: &Attributes<'_>) -> bool {
+    fn matches(&self, as_resource: &ResourceType, subresource: &str, operation: Operation) -> bool {
         let namespaced = as_resource.namespaced;
         has(&self.groups, &as_resource.group)
             && has(&self.versions, &as_resource.version)
-            && has(&self.operations, request.operation.as_str())
-            && resource(&self.resources, &as_resource.plural, &request.target.subresource)
+            && has(&self.operations, operation.as_str())
+            && resource(&self.resources, &as_resource.plural, subresource)
             && match self.scope.as_str() {
                 "Namespaced" => namespaced,
                 "Cluster" => !namespaced,
@@ -43,21 +43,34 @@ impl Rule {
 
 /// The version under which a webhook is to see the request; `None` if it is not concerned.
 pub(super) fn concerned(engine: &Engine, webhook: &Webhook, request: &Attributes<'_>) -> Option<Arc<ResourceType>> {
-    let asked = &request.target.resource;
+    let seen_as = ruled(engine, webhook, request.target, request.operation)?;
+    (in_namespace(engine, webhook, request) && of_object(webhook, request)).then_some(seen_as)
+}
+
+/// The version under which a webhook's rules match what is done, whatever the object; `None` if none does.
+pub(super) fn ruled(
+    engine: &Engine,
+    webhook: &Webhook,
+    target: &Target,
+    operation: Operation,
+) -> Option<Arc<ResourceType>> {
+    let asked = &target.resource;
     // Webhooks never judge what configures them: else a broken one could not be taken away.
     if asked.group == "admissionregistration.k8s.io" {
         return None;
     }
-    let seen_as = if webhook.rules.iter().any(|r| r.matches(asked, request)) {
-        asked.clone()
-    } else if webhook.equivalent {
-        let versions = engine.registry().groups().values().flat_map(std::collections::BTreeMap::values);
-        let others = versions.flat_map(std::collections::BTreeMap::values).filter(|r| r.table == asked.table);
-        others.into_iter().find(|r| webhook.rules.iter().any(|rule| rule.matches(r, request)))?.clone()
-    } else {
-        return None;
+    let matches = |resource: &ResourceType| {
+        webhook.rules.iter().any(|rule| rule.matches(resource, &target.subresource, operation))
     };
-    (in_namespace(engine, webhook, request) && of_object(webhook, request)).then_some(seen_as)
+    if matches(asked) {
+        return Some(asked.clone());
+    }
+    if !webhook.equivalent {
+        return None;
+    }
+    let versions = engine.registry().groups().values().flat_map(std::collections::BTreeMap::values);
+    let mut others = versions.flat_map(std::collections::BTreeMap::values).filter(|r| r.table == asked.table);
+    others.find(|r| matches(r)).cloned()
 }
 
 fn in_namespace(engine: &Engine, webhook: &Webhook, request: &Attributes<'_>) -> bool {

@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 pub use call::ANSWER_BYTES_MAX;
 pub use conditions::{CONDITIONS_MAX, Condition};
 pub(crate) use parts::Part;
+pub(crate) use webhook::Directory;
 pub use webhook::{Destination, Phase, Rule, Webhook};
 
 use crate::{
@@ -111,6 +112,15 @@ impl<'a> Admission<'a> {
         self.write(options, false, |engine| engine.plan_patch(target, kind, body, options, self.server.now())).await
     }
 
+    /// Whether any webhook has a rule for what is done: if not, nothing of the object need be shown to anybody.
+    fn concerns_webhooks(&self, engine: &Engine, target: &Target, operation: Operation) -> bool {
+        let mut directory = self.server.webhook_directory();
+        [Phase::Mutating, Phase::Validating].into_iter().any(|phase| {
+            let webhooks = directory.all(engine, phase);
+            webhooks.iter().any(|webhook| matching::ruled(engine, webhook, target, operation).is_some())
+        })
+    }
+
     /// What the store may take of this user; `may_create`: the request itself was granted as a creation.
     fn permit(&self, engine: &mut Engine, plan: &Plan, may_create: bool) -> Result<(), Status> {
         if plan.live.is_none() && !may_create {
@@ -130,7 +140,7 @@ impl<'a> Admission<'a> {
             let mut plan = {
                 let mut engine = self.server.engine();
                 let mut plan = plan(&engine)?;
-                if !webhook::any(&engine) {
+                if !self.concerns_webhooks(&engine, &plan.target, plan.operation) {
                     // Nobody to ask: the three steps see one state.
                     engine.settle(&mut plan)?;
                     self.permit(&mut engine, &plan, may_create)?;
@@ -172,7 +182,7 @@ impl<'a> Admission<'a> {
         for _ in 0..PLAN_ATTEMPTS_MAX {
             let live = {
                 let mut engine = self.server.engine();
-                if !webhook::any(&engine) {
+                if !self.concerns_webhooks(&engine, target, Operation::Delete) {
                     return engine.delete(target, query, self.server.now());
                 }
                 engine.plan_delete(target, query)?
@@ -210,7 +220,7 @@ impl<'a> Admission<'a> {
     ) -> Result<Vec<Object>, Status> {
         let chosen: Vec<Object> = {
             let mut engine = self.server.engine();
-            if !webhook::any(&engine) {
+            if !self.concerns_webhooks(&engine, target, Operation::Delete) {
                 return engine.delete_collection(target, labels, fields, query, self.server.now());
             }
             let namespace = Some(target.namespace.as_str()).filter(|n| !n.is_empty());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Admission, Attributes, webhook};
+use super::{Admission, Attributes};
 use crate::{
     engine::{Object, Operation, Target},
     status::Status,
@@ -56,7 +56,7 @@ impl Admission<'_> {
         (mut object, old): (Value, Option<Value>),
         dry_run: bool,
     ) -> Result<(Value, Vec<String>), Status> {
-        if !webhook::any(&self.server.engine()) {
+        if !self.concerns_webhooks(&self.server.engine(), target, operation) {
             return Ok((object, Vec::new()));
         }
         let options = match operation {

@@ -1,6 +1,6 @@
 //! Webhooks as their configurations describe them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::Engine as _;
 use serde_json::Value;
@@ -153,18 +153,40 @@ impl Webhook {
             authority: bundle.ok().and_then(|b| String::from_utf8(b).ok()).unwrap_or_default(),
         }
     }
+}
 
-    /// The webhooks of a phase in the order in which they are asked: configurations by name, each in its own order.
-    pub fn all(engine: &Engine, phase: Phase) -> Vec<Self> {
-        let table = match phase {
-            Phase::Mutating => MUTATING,
-            Phase::Validating => VALIDATING,
-        };
-        engine.scan(table, None).flat_map(|c| json::list(c, &["webhooks"])).map(Self::read).collect()
+/// The webhooks of a cluster as they were read last: read anew only when a configuration changed.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    mutating: Shelf,
+    validating: Shelf,
+}
+
+/// The webhooks of one kind of configuration, and the revision of their table at which they were read.
+#[derive(Debug, Default)]
+struct Shelf {
+    read_at: u64,
+    webhooks: Arc<[Webhook]>,
+}
+
+impl Shelf {
+    fn of(&mut self, engine: &Engine, table: &str) -> Arc<[Webhook]> {
+        let changed_at = engine.changed_at(table);
+        if changed_at != self.read_at {
+            let configurations = engine.scan(table, None);
+            self.webhooks = configurations.flat_map(|c| json::list(c, &["webhooks"])).map(Webhook::read).collect();
+            self.read_at = changed_at;
+        }
+        self.webhooks.clone()
     }
 }
 
-/// True if any webhook is configured at all.
-pub(super) fn any(engine: &Engine) -> bool {
-    [MUTATING, VALIDATING].iter().any(|table| engine.scan(table, None).next().is_some())
+impl Directory {
+    /// The webhooks of a phase in the order in which they are asked: configurations by name, each in its own order.
+    pub(crate) fn all(&mut self, engine: &Engine, phase: Phase) -> Arc<[Webhook]> {
+        match phase {
+            Phase::Mutating => self.mutating.of(engine, MUTATING),
+            Phase::Validating => self.validating.of(engine, VALIDATING),
+        }
+    }
 }
