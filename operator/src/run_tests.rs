@@ -104,7 +104,7 @@ fn run_once(patch_status: u16) -> Ran {
     run_until(patch_status, 1, &[])
 }
 
-/// Runs the operator with these flags too, until it has reconciled its one object so many times.
+/// Runs the operator with these flags too, until it has reconciled its one object so many times at least.
 fn run_until(patch_status: u16, reconciles: usize, flags: &[&str]) -> Ran {
     in_runtime(async {
         let (collector, lines, doors) = (Collector::default(), Lines::default(), Doors::default());
@@ -147,9 +147,9 @@ fn run_until(patch_status: u16, reconciles: usize, flags: &[&str]) -> Ran {
         let done = async {
             loop {
                 let text = doors.get(8443, "/metrics", "").await.into_body();
-                let reconciled = text.lines().any(|line| {
-                    line.starts_with("controller_runtime_reconcile_total") && line.ends_with(&format!(" {reconciles}"))
-                });
+                let counts = text.lines().filter(|line| line.starts_with("controller_runtime_reconcile_total"));
+                let mut counts = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+                let reconciled = counts.any(|count| count >= reconciles);
                 let told =
                     patch_status >= 400 || reconciles > 1 || text.contains("event_records_total{outcome=\"sent\"} 1");
                 if reconciled && told {
@@ -199,7 +199,8 @@ fn every_object_is_looked_at_again_once_a_period_though_nothing_happens() {
     // The count of the event grows by a PATCH, too.
     let is_write = |method: &str, uri: &str| method == "PATCH" && uri.contains("/configmaps/");
     let writes = ran.api.requests.lock().unwrap().iter().filter(|(method, uri, ..)| is_write(method, uri)).count();
-    assert_eq!(writes, 3, "this reconciler writes each time");
+    // On a busy machine another period may be over before the operator has ended.
+    assert!(writes >= 3, "this reconciler writes each time: {writes}");
 }
 
 #[test]
