@@ -37,7 +37,8 @@
 //! webhooks are not asked about `serviceaccounts/token` and what the cluster's own controllers write; ResourceQuota looks at creations
 //! (an update that asks for more is not refused) and knows no `scopeSelector`, LimitRange no `maxLimitRequestRatio`.
 //!
-//! **Not done on the wire:** protobuf is read, not written (a client that takes JSON as well gets that, 406 if it takes nothing else);
+//! **Not done on the wire:** protobuf for `resource.k8s.io`, `storagemigration.k8s.io` and `apiregistration.k8s.io` (a client that takes
+//! JSON as well gets that, 406 if it takes nothing else), and for fields of closed feature gates;
 //! descriptions of table columns are short texts of our own.
 //!
 //! **Not done for single kinds:** flow control, admission policies, device classes and claims, trust bundles and storage migrations

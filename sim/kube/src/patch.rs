@@ -11,6 +11,18 @@ pub use strategic::strategic;
 /// Most operations of one JSON patch, as on the real server.
 pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 
+/// The complaint about a patch that ought to be a map, as Go words it.
+pub(crate) fn no_map(patch: &Value) -> Option<String> {
+    let given = match patch {
+        Value::Object(_) | Value::Null => return None,
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+    };
+    Some(format!("json: cannot unmarshal {given} into Go value of type map[string]interface {{}}"))
+}
+
 /// RFC 7386.
 pub fn merge_patch(target: &mut Value, patch: &Value) {
     match patch {

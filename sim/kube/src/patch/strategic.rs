@@ -22,7 +22,8 @@ const ORDER: &str = "$setElementOrder/";
 /// to be merged and for items without their merge key.
 pub fn strategic(target: &mut Value, patch: &Value, structure: &'static Struct) -> Result<(), Status> {
     let Value::Object(fields) = patch else {
-        return Err(Status::bad_request("Invalid JSON document"));
+        // Nothing changes nothing.
+        return super::no_map(patch).map_or(Ok(()), |why| Err(Status::bad_request(why)));
     };
     if !target.is_object() {
         *target = Value::Object(Map::new());

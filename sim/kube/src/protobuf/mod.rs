@@ -1,8 +1,9 @@
-//! `application/vnd.kubernetes.protobuf`: request bodies of Go clients, decoded to the JSON form.
+//! `application/vnd.kubernetes.protobuf`: bodies of Go clients to the JSON form, and answers back.
 //!
 //! The fields of every built-in message are in `fields.txt`, one line a field: number, JSON name (`~`: the fields of the
 //! message stand in the parent, as Go's `inline`), then `!` if a zero value is kept (pointers, and fields without
 //! `omitempty`), `[]` or `{}` for lists and maps from text, and the type: `s`, `i`, `b`, `f`, `y` (bytes) or a message.
+//! Objects go back by the same table.
 //! Source: numbers and names of the published `generated.proto` and the tags of the Go types, Kubernetes 1.37 (alpha groups left out).
 //!
 //! ```
@@ -12,6 +13,7 @@
 //! assert!(sim_kube::protobuf::decode(b"{}").is_err());
 //! ```
 
+mod encode;
 mod special;
 
 use std::{collections::BTreeMap, sync::OnceLock};
@@ -19,6 +21,10 @@ use std::{collections::BTreeMap, sync::OnceLock};
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
+pub use encode::{encode, frame, knows};
+
+/// The media type.
+pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// The first bytes of every body.
 pub const MAGIC: &[u8] = b"k8s\0";
 /// Deepest nesting of messages.
@@ -66,6 +72,9 @@ pub enum Error {
         /// `kind`.
         kind: String,
     },
+    /// A value that is to be written is not of its field's type.
+    #[error("proto: field {0} has a value of another type")]
+    Value(String),
     /// Compressed bodies are not known.
     #[error("unsupported content encoding {0:?}")]
     Encoding(String),
@@ -237,8 +246,9 @@ fn message_of(version: &str, kind: &str) -> Option<&'static str> {
     };
     let known = messages();
     let found = known.get_key_value(format!("{package}.{kind}").as_str());
-    let options = || known.get_key_value(format!("meta/v1.{kind}").as_str()).filter(|_| kind.ends_with("Options"));
-    found.or_else(options).map(|(name, _)| *name)
+    let shared = kind.ends_with("Options") || kind == "Status";
+    let meta = || known.get_key_value(format!("meta/v1.{kind}").as_str()).filter(|_| shared);
+    found.or_else(meta).map(|(name, _)| *name)
 }
 
 fn text(field: &str, bytes: &[u8]) -> Result<String, Error> {

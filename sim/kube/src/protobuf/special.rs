@@ -17,6 +17,7 @@ pub(super) fn decode(name: &str, bytes: &[u8], depth: usize) -> Result<Option<Va
             Some(raw) => serde_json::from_slice(raw).map_err(|e| Error::Raw(e.to_string()))?,
         },
         "meta/v1.Verbs"
+        | "authentication/v1.AttestationValue"
         | "authentication/v1.ExtraValue"
         | "authorization/v1.ExtraValue"
         | "certificates/v1.ExtraValue" => {
@@ -41,6 +42,19 @@ pub(super) fn decode(name: &str, bytes: &[u8], depth: usize) -> Result<Option<Va
                 while let Some((number, raw)) = reader.next()? {
                     if let (2, Raw::Bytes(bytes)) = (number, raw) {
                         items.push(schema(bytes, depth)?);
+                    }
+                }
+                Value::Array(items)
+            }
+        },
+        "apiextensions/v1.JSONSchemaPropsOrStringArray" => match field(bytes, 1)? {
+            Some(schema) => self::schema(schema, depth)?,
+            None => {
+                let mut items = Vec::new();
+                let mut reader = Reader(bytes);
+                while let Some((number, raw)) = reader.next()? {
+                    if let (2, Raw::Bytes(bytes)) = (number, raw) {
+                        items.push(Value::from(text("property", bytes)?));
                     }
                 }
                 Value::Array(items)

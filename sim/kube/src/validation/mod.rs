@@ -21,6 +21,7 @@ pub(crate) mod names;
 mod network;
 mod pod;
 mod pod_update;
+mod quota;
 mod rbac;
 mod selector;
 mod service;
@@ -69,6 +70,7 @@ pub(crate) fn content(resource: &ResourceType, object: &Value) -> Vec<Cause> {
         }
         "PodDisruptionBudget" => cluster::budget(object, &mut errors),
         "HorizontalPodAutoscaler" => cluster::autoscaler(object, &mut errors),
+        "ResourceQuota" => quota::check(object, &mut errors),
         "Lease" => cluster::lease(object, &mut errors),
         "StorageClass" => cluster::storage_class(object, &mut errors),
         "PriorityClass" => cluster::priority_class(object, &mut errors),

@@ -1,10 +1,9 @@
 //! Reviews and token requests: objects that are answered and never stored.
 
-use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use sim_net::http::Body;
 
-use super::{RequestContext, negotiate::body, respond::reply};
+use super::{RequestContext, negotiate::body, respond::made};
 use crate::{
     access::{self, AccessReview},
     server::ApiServer,
@@ -51,5 +50,5 @@ pub(super) fn answer(server: &ApiServer, context: &RequestContext) -> Result<Res
         "localsubjectaccessreviews" => access::access_review(server, AccessReview::Local(&info.namespace), &review)?,
         _ => access::token_request(server, &info.namespace, &info.name, &review, sim_clock::now())?,
     };
-    Ok(reply(StatusCode::CREATED, Bytes::from(answer.to_string()), &[]))
+    Ok(made(context.header("accept"), StatusCode::CREATED, &answer, &[]))
 }

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use sim_net::http::Body;
 
-use super::{RequestContext, negotiate::body, respond::reply, write};
+use super::{RequestContext, negotiate::body, respond::made, write};
 use crate::{
     admission::{Admission, Part},
     engine::{Operation, Target},
@@ -93,7 +93,7 @@ pub(super) async fn answer(
         engine.update(&Target { subresource: "status".into(), ..main }, next, &options, now)?;
     }
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(reply(StatusCode::CREATED, done.to_string().into(), &warnings))
+    Ok(made(context.header("accept"), StatusCode::CREATED, &done, &warnings))
 }
 
 fn complaint(binding: &Value) -> Option<Cause> {

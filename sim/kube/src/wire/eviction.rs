@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sim_clock::now;
 use sim_net::http::Body;
 
-use super::{RequestContext, negotiate::body, respond::reply, write};
+use super::{RequestContext, negotiate::body, respond::made, write};
 use crate::{
     admission::{Admission, Part},
     engine::{Engine, Operation, Target, WriteOptions},
@@ -51,7 +51,7 @@ pub(super) async fn answer(
     // Webhooks for deletions of pods are not asked, nor are they by the real server: it is an eviction.
     engine.delete(&main, &query, server.now())?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(reply(StatusCode::CREATED, done.to_string().into(), &warnings))
+    Ok(made(context.header("accept"), StatusCode::CREATED, &done, &warnings))
 }
 
 /// Takes one disruption from the pod's budget, if it has one.

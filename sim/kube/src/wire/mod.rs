@@ -59,9 +59,10 @@ use route::Route;
 /// Answers one request.
 pub async fn handle(server: ApiServer, request: Request<Bytes>) -> Response<Body> {
     let audit = request.headers().get("audit-id").cloned();
+    let accept = request.headers().get("accept").cloned();
     let mut response = match answer(&server, request).await {
         Ok(response) => response,
-        Err(status) => respond::refuse(&status),
+        Err(status) => respond::refuse(&status, accept.as_ref().and_then(|a| a.to_str().ok()).unwrap_or_default()),
     };
     let audit = audit.or_else(|| http::HeaderValue::from_str(&server.audit_id()).ok());
     if let Some(audit) = audit {
@@ -123,7 +124,8 @@ async fn serve_resource(
     if streams::is_stream(&target.subresource) {
         return streams::answer(server, context, target).await;
     }
-    let output = if target.subresource == "log" { negotiate::Output::default() } else { negotiate::output(context)? };
+    let output =
+        if target.subresource == "log" { negotiate::Output::default() } else { negotiate::output(context, target)? };
     match &*target.resource.table {
         "bindings" => return binding::of_namespace(server, context, target).await,
         "componentstatuses" => return components::answer(server, context, target, output),

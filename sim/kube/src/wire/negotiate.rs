@@ -4,15 +4,18 @@ use http::Method;
 use serde_json::Value;
 
 use super::RequestContext;
-use crate::{engine::PatchKind, protobuf, status::Status};
+use crate::{
+    engine::{PatchKind, Target},
+    protobuf,
+    status::Status,
+};
 
 /// The media type of most answers.
 pub(super) const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// Most clauses of an `Accept` header that are looked at.
 const CLAUSES_MAX: usize = 32;
-/// Media types of bodies, as a refusal lists them.
+/// Media types of bodies and of answers, as refusals list them.
 const BODY_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// What objects are turned into.
@@ -36,6 +39,8 @@ pub(super) struct Output {
     pub form: Form,
     /// YAML rather than JSON.
     pub yaml: bool,
+    /// Protobuf rather than JSON.
+    pub protobuf: bool,
     /// Indented.
     pub pretty: bool,
 }
@@ -80,11 +85,25 @@ fn form(clause: &Clause<'_>) -> Option<Form> {
     }
 }
 
+/// Whether what a target is turned into can be written as protobuf: custom resources and tables cannot.
+fn has_message(context: &RequestContext, target: &Target, form: Form) -> bool {
+    let resource = &*target.resource;
+    match form {
+        Form::Table => false,
+        Form::Partial | Form::PartialList => true,
+        Form::Whole if target.subresource == "scale" => true,
+        Form::Whole if context.info.verb == "list" => {
+            resource.built_in && protobuf::knows(&resource.api_version(), &format!("{}List", resource.kind))
+        }
+        Form::Whole => resource.built_in && protobuf::knows(&resource.api_version(), &resource.kind),
+    }
+}
+
 /// How the answer is to be written.
 ///
 /// # Errors
-/// 406 if nothing that the client accepts is served: protobuf is read but not written.
-pub(super) fn output(context: &RequestContext) -> Result<Output, Status> {
+/// 406 if nothing that the client accepts is served.
+pub(super) fn output(context: &RequestContext, target: &Target) -> Result<Output, Status> {
     let watch = context.info.verb == "watch";
     let pretty = pretty(context);
     let header = context.header("accept");
@@ -92,21 +111,31 @@ pub(super) fn output(context: &RequestContext) -> Result<Output, Status> {
         return Ok(Output { pretty, ..Output::default() });
     }
     for clause in clauses(header) {
-        let yaml = match clause.media_type {
-            JSON | "application/*" | "*/*" => false,
-            YAML if !watch => true,
+        let (yaml, binary) = match clause.media_type {
+            JSON | "application/*" | "*/*" => (false, false),
+            YAML if !watch => (true, false),
+            protobuf::MEDIA_TYPE => (false, true),
             _ => continue,
         };
         let stream = clause.params.iter().find(|(k, _)| *k == "stream").map(|(_, v)| *v);
         if stream.is_some_and(|s| !s.is_empty() && s != "watch") {
             continue;
         }
-        if let Some(form) = form(&clause) {
-            return Ok(Output { form, yaml, pretty });
+        if let Some(form) = form(&clause).filter(|form| !binary || has_message(context, target, *form)) {
+            return Ok(Output { form, yaml, protobuf: binary, pretty });
         }
     }
-    let known = if watch { "application/json;stream=watch" } else { "application/json, application/yaml" };
+    let known = if watch {
+        "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+    } else {
+        BODY_TYPES
+    };
     Err(not_acceptable(format!("only the following media types are accepted: {known}")))
+}
+
+/// Whether a client would rather have protobuf than anything else.
+pub(super) fn prefers_protobuf(header: &str) -> bool {
+    clauses(header).first().is_some_and(|clause| clause.media_type == protobuf::MEDIA_TYPE)
 }
 
 /// 406.
@@ -202,7 +231,7 @@ pub(super) fn body(context: &RequestContext) -> Result<Value, Status> {
             let text = std::str::from_utf8(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
             serde_saphyr::from_str(text).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
         }
-        PROTOBUF => protobuf::decode(bytes).map_err(|e| Status::bad_request(e.to_string())),
+        protobuf::MEDIA_TYPE => protobuf::decode(bytes).map_err(|e| Status::bad_request(e.to_string())),
         JSON
         | YAML
         | "application/apply-patch+yaml"
@@ -236,35 +265,57 @@ mod tests {
 
     fn asked(accept: &str, path: &str) -> Result<Output, Status> {
         let request = Request::get(path).header("accept", accept).body(Bytes::new()).unwrap();
-        output(&RequestContext::new(request).unwrap())
+        let context = RequestContext::new(request).unwrap();
+        let registry = crate::resources::Registry::default();
+        let resource = registry.get(&context.info.group, "v1", &context.info.resource).unwrap().clone();
+        output(
+            &context,
+            &Target { resource, namespace: String::new(), name: String::new(), subresource: String::new() },
+        )
     }
 
     #[test]
     fn the_first_acceptable_clause_of_the_highest_quality_wins() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        for (accept, form, yaml) in [
-            (table, Form::Table, false),
-            ("application/json;as=Nothing;v=v1;g=meta.k8s.io,application/json", Form::Whole, false),
-            ("application/json;as=Table;v=v9;g=meta.k8s.io,*/*", Form::Whole, false),
-            ("application/json;q=0.5,application/yaml", Form::Whole, true),
-            ("application/vnd.kubernetes.protobuf,application/json", Form::Whole, false),
-            ("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Form::PartialList, false),
+        for (accept, form, media) in [
+            (table, Form::Table, "json"),
+            ("application/json;as=Nothing;v=v1;g=meta.k8s.io,application/json", Form::Whole, "json"),
+            ("application/json;as=Table;v=v9;g=meta.k8s.io,*/*", Form::Whole, "json"),
+            ("application/json;q=0.5,application/yaml", Form::Whole, "yaml"),
+            ("application/vnd.kubernetes.protobuf,application/json", Form::Whole, "protobuf"),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", Form::Whole, "json"),
+            ("application/vnd.kubernetes.protobuf;q=0.5,application/json", Form::Whole, "json"),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+                Form::PartialList,
+                "protobuf",
+            ),
+            ("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Form::PartialList, "json"),
         ] {
             let found = asked(accept, "/api/v1/pods").unwrap();
-            assert_eq!((found.form, found.yaml), (form, yaml), "{accept}");
+            assert_eq!((found.form, found.yaml), (form, media == "yaml"), "{accept}");
+            assert_eq!(found.protobuf, media == "protobuf", "{accept}");
         }
+        // Nobody has written down the messages of this group here.
+        let accept = "application/vnd.kubernetes.protobuf,application/json";
+        assert!(!asked(accept, "/apis/resource.k8s.io/v1/deviceclasses").unwrap().protobuf);
     }
 
     #[test]
     fn what_is_not_served_is_not_acceptable() {
-        for accept in ["text/html", "application/vnd.kubernetes.protobuf", "application/json;q=0"] {
+        for accept in
+            ["text/html", "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", "application/json;q=0"]
+        {
             let status = asked(accept, "/api/v1/pods").unwrap_err();
             assert_eq!(
                 status.message,
-                "only the following media types are accepted: application/json, application/yaml"
+                "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
             );
         }
         let status = asked("application/yaml", "/api/v1/pods?watch=1").unwrap_err();
-        assert_eq!(status.message, "only the following media types are accepted: application/json;stream=watch");
+        assert_eq!(
+            status.message,
+            "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        );
     }
 }

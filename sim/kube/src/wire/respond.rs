@@ -10,12 +10,12 @@ use sim_net::http::{Body, full};
 
 use super::{
     RequestContext,
-    negotiate::{Form, JSON, Output, not_acceptable},
+    negotiate::{self, Form, JSON, Output, not_acceptable},
     yaml,
 };
 use crate::{
     engine::{ListPage, Object, Target, Written},
-    json,
+    json, protobuf,
     status::Status,
     tables::{Include, Printer, partial},
 };
@@ -25,10 +25,10 @@ const GZIP_BYTES_MIN: usize = 128 * 1024;
 /// The real server's compression level.
 const GZIP_LEVEL: u32 = 4;
 
-/// A refusal.
-pub(super) fn refuse(status: &Status) -> Response<Body> {
+/// A refusal, in the form that the client would rather have.
+pub(super) fn refuse(status: &Status, accept: &str) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = reply(code, Bytes::from(status.to_value().to_string()), &[]);
+    let mut response = made(accept, code, &status.to_value(), &[]);
     let seconds = status.details.as_ref().and_then(|d| json::int(d, &["retryAfterSeconds"])).filter(|s| *s > 0);
     if let Some(seconds) = seconds
         && let Ok(value) = http::HeaderValue::from_str(&seconds.to_string())
@@ -38,9 +38,14 @@ pub(super) fn refuse(status: &Status) -> Response<Body> {
     response
 }
 
-/// A JSON answer.
-pub(super) fn reply(code: StatusCode, body: Bytes, warnings: &[String]) -> Response<Body> {
-    typed(code, JSON, body, warnings)
+/// An object that is stored nowhere: protobuf for those who would rather have that, else JSON.
+pub(super) fn made(accept: &str, code: StatusCode, value: &Value, warnings: &[String]) -> Response<Body> {
+    if negotiate::prefers_protobuf(accept)
+        && let Ok(body) = protobuf::encode(value)
+    {
+        return typed(code, protobuf::MEDIA_TYPE, body.into(), warnings);
+    }
+    typed(code, JSON, value.to_string().into(), warnings)
 }
 
 /// An answer of any type.
@@ -84,12 +89,16 @@ pub(super) fn warned(
     value: &Value,
     warnings: &[String],
 ) -> Response<Body> {
-    let text = match output {
-        Output { yaml: true, .. } => yaml::write(value),
-        Output { pretty: true, .. } => format!("{value:#}"),
-        _ => value.to_string(),
+    let body = match output {
+        Output { protobuf: true, .. } => match protobuf::encode(value) {
+            Ok(body) => body,
+            Err(error) => return refuse(&Status::new(500, "InternalError", error.to_string()), ""),
+        },
+        Output { yaml: true, .. } => yaml::write(value).into_bytes(),
+        Output { pretty: true, .. } => format!("{value:#}").into_bytes(),
+        _ => value.to_string().into_bytes(),
     };
-    sized(context, output, code, text.into(), warnings)
+    sized(context, output, code, body.into(), warnings)
 }
 
 /// Writes a scale as negotiated, as a table too.
@@ -113,7 +122,11 @@ fn sized(
     body: Bytes,
     warnings: &[String],
 ) -> Response<Body> {
-    let content_type = if output.yaml { "application/yaml" } else { JSON };
+    let content_type = match output {
+        Output { protobuf: true, .. } => protobuf::MEDIA_TYPE,
+        Output { yaml: true, .. } => "application/yaml",
+        _ => JSON,
+    };
     let takes_gzip = context.header("accept-encoding").split(',').any(|e| e.trim().split(';').next() == Some("gzip"));
     if body.len() < GZIP_BYTES_MIN || !takes_gzip {
         return typed(code, content_type, body, warnings);
@@ -154,7 +167,7 @@ pub(super) fn object(
     warnings: &[String],
 ) -> Result<Response<Body>, Status> {
     let body = match output.form {
-        Form::Whole if !output.yaml && !output.pretty => {
+        Form::Whole if !output.yaml && !output.pretty && !output.protobuf => {
             return Ok(sized(context, output, code, object.json(), warnings));
         }
         Form::Whole => object.to_value(),
@@ -199,7 +212,7 @@ pub(super) fn list(
     let body = match output.form {
         Form::Whole => {
             let body = list_body(target, &metadata, &page.items);
-            if !output.yaml && !output.pretty {
+            if !output.yaml && !output.pretty && !output.protobuf {
                 return Ok(sized(context, output, StatusCode::OK, body, &[]));
             }
             serde_json::from_slice(&body).unwrap_or(Value::Null)

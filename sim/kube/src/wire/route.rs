@@ -195,7 +195,9 @@ pub(super) fn resolve(server: &ApiServer, context: &RequestContext) -> Result<Ro
         "" => {}
         "status" if resource.status => {}
         other if discovery::served(&resource, other) => {}
-        other if resource.built_in => return Err(Status::not_implemented(&format!("subresource {plural}/{other}"))),
+        other if resource.subresources.iter().any(|known| known.name == other) => {
+            return Err(Status::not_implemented(&format!("subresource {plural}/{other}")));
+        }
         _ => return Err(Status::no_such_resource()),
     }
     if info.subresource.is_empty() && !resource.verbs.contains(&info.verb) && info.verb != "watch" {

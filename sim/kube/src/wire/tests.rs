@@ -123,7 +123,7 @@ fn yaml_is_read_and_written_and_long_answers_are_packed() {
 }
 
 #[test]
-fn go_clients_bodies_are_read_as_protobuf() {
+fn go_clients_bodies_are_read_and_answered_as_protobuf() {
     world(|server| async move {
         let body: &[u8] = b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09Namespace\x12\x0c\x0a\x06\x0a\x04team\x12\x00\x1a\x00";
         let headers = [
@@ -131,9 +131,11 @@ fn go_clients_bodies_are_read_as_protobuf() {
             ("accept", "application/vnd.kubernetes.protobuf,application/json"),
         ];
         let made = ask(&server, "POST /api/v1/namespaces", &headers, body).await;
-        assert_eq!((made.code.as_u16(), &made.json()["metadata"]["name"]), (201, &json!("team")));
+        let object = crate::protobuf::decode(&made.body).unwrap();
+        assert_eq!((made.code.as_u16(), &object["metadata"]["name"]), (201, &json!("team")));
         let broken = ask(&server, "POST /api/v1/namespaces", &headers, &body[..20]).await;
-        assert_eq!((broken.code.as_u16(), broken.message()), (400, "unexpected EOF".into()));
+        let status = crate::protobuf::decode(&broken.body).unwrap();
+        assert_eq!((broken.code.as_u16(), &status["message"]), (400, &json!("unexpected EOF")));
     });
 }
 
@@ -228,7 +230,10 @@ fn parameters_that_contradict_or_are_none_are_refused_as_the_real_server_does() 
             assert_eq!((answer.code.as_u16(), answer.message().as_str()), (code, message), "{line}");
         }
         let html = ask(&server, "GET /api/v1/pods", &[("accept", "text/html")], "").await;
-        assert_eq!(html.message(), "only the following media types are accepted: application/json, application/yaml");
+        assert_eq!(
+            html.message(),
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        );
     });
 }
 

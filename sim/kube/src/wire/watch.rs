@@ -28,6 +28,7 @@ use crate::{
     engine::{Change, ListQuery, Object, Target, event_line, versions},
     faults::{Feed, FeedEnd},
     metrics::Running,
+    protobuf,
     selectors::FieldSelector,
     server::{ApiServer, WatchQuery},
     status::{About, Status},
@@ -71,23 +72,53 @@ impl Shape {
         })
     }
 
-    fn line(&mut self, change: &str, object: &Value, shown: Shown<'_>) -> Bytes {
-        let object = match self {
-            Shape::Whole => return event_line(change, object.to_string().as_bytes()),
+    /// What an event shows of an object that is not stored.
+    fn shown(&mut self, object: &Value, shown: Shown<'_>) -> Value {
+        match self {
+            Shape::Whole => object.clone(),
             Shape::Partial => partial(shown),
             Shape::Table { printer, include, head } => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
                 printer.table(std::iter::once(shown), metadata, std::mem::take(head), *include, now())
             }
-        };
-        event_line(change, object.to_string().as_bytes())
+        }
+    }
+}
+
+/// How events are written.
+struct Writer {
+    shape: Shape,
+    protobuf: bool,
+}
+
+impl Writer {
+    /// One event about a value as it is.
+    fn plain(&self, change: &str, value: &Value) -> Bytes {
+        if !self.protobuf {
+            return event_line(change, value.to_string().as_bytes());
+        }
+        // It was negotiated only for what has a message; a value that does not fit is told as what it is, a fault of the server.
+        let frame = protobuf::frame(change, value).or_else(|error| {
+            protobuf::frame("ERROR", &Status::new(500, "InternalError", error.to_string()).to_value())
+        });
+        frame.unwrap_or_default().into()
     }
 
+    /// One event about a value that stands for an object.
+    fn value(&mut self, change: &str, object: &Value) -> Bytes {
+        let shown = self.shape.shown(object, object.into());
+        self.plain(change, &shown)
+    }
+
+    /// One event about an object.
     fn object(&mut self, change: &str, object: &Object) -> Bytes {
-        if matches!(self, Shape::Whole) {
-            event_line(change, &object.json())
-        } else {
-            self.line(change, object, object.into())
+        match (&self.shape, self.protobuf) {
+            (Shape::Whole, false) => event_line(change, &object.json()),
+            (Shape::Whole, true) => self.plain(change, &object.to_value()),
+            _ => {
+                let shown = self.shape.shown(object, object.into());
+                self.plain(change, &shown)
+            }
         }
     }
 }
@@ -95,7 +126,7 @@ impl Shape {
 /// State of a watch stream.
 struct Stream {
     feed: Feed,
-    shape: Shape,
+    writer: Writer,
     target: Target,
     initial: VecDeque<Bytes>,
     bookmarks: bool,
@@ -131,7 +162,7 @@ pub(super) fn watch(
 ) -> Result<Response<Body>, Status> {
     let (labels, mut fields) = selectors(context, target)?;
     let params = &context.params;
-    let mut shape = Shape::of(context, target, output)?;
+    let mut writer = Writer { shape: Shape::of(context, target, output)?, protobuf: output.protobuf };
     if !target.name.is_empty() {
         let text = format!("{},metadata.name={}", params.get("fieldSelector"), target.name);
         fields = FieldSelector::parse(&text, &target.resource.fields)?;
@@ -152,22 +183,23 @@ pub(super) fn watch(
     let after = versions::of_watch(version)?;
     let query =
         WatchQuery { namespace: target.namespace.clone(), labels, fields, after: if streaming { None } else { after } };
-    let mut initial = VecDeque::new();
+    let (mut initial, mut initial_end) = (VecDeque::new(), None);
     let watcher = {
         // Listing and subscribing see the same revision: the world is one thread and nothing awaits in between.
         if streaming || after.is_none() {
             let list = ListQuery { labels: query.labels.clone(), fields: query.fields.clone(), ..ListQuery::default() };
             let page = server.engine().list(target, &list)?;
-            initial.extend(page.items.iter().map(|o| shape.object(Change::Added.as_str(), o)));
+            initial.extend(page.items.iter().map(|o| writer.object(Change::Added.as_str(), o)));
             if streaming && bookmarks {
-                initial.push_back(bookmark(&mut shape, target, page.revision, true));
+                initial_end = Some(bookmark(&mut writer, target, page.revision, true));
             }
         }
         let mut watcher = server.watch(target.resource.clone(), query);
         if let Err(status) = watcher.check() {
             // A version that is no longer known is told inside the stream, as the real server does.
-            initial.push_back(event_line("ERROR", status.to_value().to_string().as_bytes()));
-            return Ok(streamed(futures::stream::iter(initial).map(|line| Ok(Frame::data(line)))));
+            initial.push_back(writer.plain("ERROR", &status.to_value()));
+            let content_type = content_type(output);
+            return Ok(streamed(content_type, futures::stream::iter(initial).map(|line| Ok(Frame::data(line)))));
         }
         watcher
     };
@@ -182,13 +214,13 @@ pub(super) fn watch(
         },
     };
     let feed = Feed::new(server.clone(), watcher, context.info.clone());
-    if !feed.bookmarks() {
-        initial.retain(|line: &Bytes| !line.starts_with(b"{\"type\":\"BOOKMARK\""));
+    if feed.bookmarks() {
+        initial.extend(initial_end);
     }
     let started = tokio::time::Instant::now();
     let state = Stream {
         feed,
-        shape,
+        writer,
         target: target.clone(),
         initial,
         bookmarks,
@@ -198,18 +230,28 @@ pub(super) fn watch(
         sent: server.metrics().events(&target.resource.group, &target.resource.kind, &target.resource.version),
         _running: metrics::stream(server, context),
     };
-    Ok(streamed(futures::stream::unfold(state, |mut state| async move {
-        let line = next_line(&mut state).await?;
-        Some((line.map(Frame::data), state))
-    })))
+    Ok(streamed(
+        content_type(output),
+        futures::stream::unfold(state, |mut state| async move {
+            let line = next_line(&mut state).await?;
+            Some((line.map(Frame::data), state))
+        }),
+    ))
 }
 
-fn streamed<S>(stream: S) -> Response<Body>
+fn content_type(output: Output) -> &'static str {
+    if output.protobuf { "application/vnd.kubernetes.protobuf;stream=watch" } else { JSON }
+}
+
+fn streamed<S>(content_type: &'static str, stream: S) -> Response<Body>
 where
     S: futures::Stream<Item = Result<Frame<Bytes>, std::io::Error>> + Send + Sync + 'static,
 {
     let body = http_body_util::BodyExt::boxed(StreamBody::new(stream));
-    Response::builder().header("content-type", JSON).body(body).unwrap_or_else(|_| Response::new(full(Bytes::new())))
+    Response::builder()
+        .header("content-type", content_type)
+        .body(body)
+        .unwrap_or_else(|_| Response::new(full(Bytes::new())))
 }
 
 /// Most lines that are sent as one piece.
@@ -229,14 +271,14 @@ async fn next_line(state: &mut Stream) -> Option<std::io::Result<Bytes>> {
         Ok(Ok(seen)) => {
             state.sent.fetch_add(1, Ordering::Relaxed);
             let object = crate::engine::view(&state.target.resource, seen.event.object.clone());
-            let same = matches!(state.shape, Shape::Whole)
+            let same = matches!(state.writer, Writer { shape: Shape::Whole, protobuf: false })
                 && seen.change == seen.event.change
                 && state.target.resource.api_version() == state.target.resource.storage_api_version;
-            Some(Ok(if same { seen.event.line() } else { state.shape.object(seen.change.as_str(), &object) }))
+            Some(Ok(if same { seen.event.line() } else { state.writer.object(seen.change.as_str(), &object) }))
         }
         Ok(Err(FeedEnd::Refused(status))) => {
             state.done = true;
-            Some(Ok(event_line("ERROR", status.to_value().to_string().as_bytes())))
+            Some(Ok(state.writer.plain("ERROR", &status.to_value())))
         }
         Ok(Err(FeedEnd::Broken)) => {
             state.done = true;
@@ -249,15 +291,15 @@ async fn next_line(state: &mut Stream) -> Option<std::io::Result<Bytes>> {
                 // Withheld by a fault: an empty piece keeps the loop going.
                 return Some(Ok(Bytes::new()));
             }
-            Some(Ok(bookmark(&mut state.shape, &state.target, state.feed.position(), false)))
+            Some(Ok(bookmark(&mut state.writer, &state.target, state.feed.position(), false)))
         }
     }
 }
 
-fn bookmark(shape: &mut Shape, target: &Target, revision: u64, initial_end: bool) -> Bytes {
+fn bookmark(writer: &mut Writer, target: &Target, revision: u64, initial_end: bool) -> Bytes {
     let mut object = json!({"kind": target.resource.kind, "apiVersion": target.resource.api_version(), "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null}});
     if initial_end {
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
-    shape.line("BOOKMARK", &object, (&object).into())
+    writer.value("BOOKMARK", &object)
 }

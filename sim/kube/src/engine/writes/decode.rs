@@ -25,9 +25,9 @@ impl Engine {
                 }
                 given if given == expected => {}
                 given => {
+                    let what = if field == "kind" { "kind" } else { "API version" };
                     return Err(Status::bad_request(format!(
-                        "the {} in the data ({given}) does not match the expected one ({expected})",
-                        if field == "kind" { "kind" } else { "API version" }
+                        "the {what} in the data ({given}) does not match the expected {what} ({expected})"
                     )));
                 }
             }

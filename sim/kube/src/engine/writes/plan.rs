@@ -246,7 +246,12 @@ impl Engine {
         let mut object = base();
         match kind {
             PatchKind::Json => patch::json_patch(&mut object, body)?,
-            PatchKind::Merge => patch::merge_patch(&mut object, body),
+            PatchKind::Merge => {
+                if let Some(why) = patch::no_map(body) {
+                    return Err(Status::bad_request(format!("error decoding patch: {why}")));
+                }
+                patch::merge_patch(&mut object, body);
+            }
             PatchKind::Strategic if resource.custom() => {
                 return Err(Status::unsupported_media_type(
                     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sim_net::http::{Body, empty};
 use tokio::sync::mpsc;
 
-use super::RequestContext;
+use super::{RequestContext, respond};
 use crate::{
     ContainerLogs, access,
     admission::{Admission, Part},
@@ -88,10 +88,12 @@ pub(super) async fn answer(
     let spoken = Spoken::negotiate(context, part)?;
     let running = server.kubelet().and_then(|kubelet| kubelet.running(json::uid(&pod), &name));
     let Some(running) = running else {
-        let mut status =
-            Status::new(500, "", format!("unable to upgrade connection: container not found (\"{name}\")"));
-        status.reason = "InternalError".into();
-        return Err(status);
+        // The kubelet words it for an attach otherwise than for all else.
+        let why = match part {
+            "attach" => format!("container {name} not found in pod {}_{}", target.name, target.namespace),
+            _ => format!("container not found ({name:?})"),
+        };
+        return not_running(context, upgrade, spoken, why);
     };
     let on = |flag: &str| options[flag] == true;
     let wants = Wants { stdin: on("stdin"), stdout: on("stdout"), stderr: on("stderr"), tty: on("tty") };
@@ -105,6 +107,30 @@ pub(super) async fn answer(
         // A client that has gone meanwhile asks for nothing.
         if let Ok(connection) = upgrade.await {
             carry_out(connection, spoken, running, asked).await;
+        }
+    });
+    spoken.accept(context)
+}
+
+/// The answer about a container that does not run. The kubelet refuses the upgrade, which a client over SPDY hears; a WebSocket
+/// ends at the API server, which has accepted it by then and tells on its error channel.
+fn not_running(
+    context: &RequestContext,
+    upgrade: hyper::upgrade::OnUpgrade,
+    spoken: Spoken,
+    why: String,
+) -> Result<Response<Body>, Status> {
+    if !matches!(spoken, Spoken::Channels(_)) {
+        return Ok(respond::plain(StatusCode::INTERNAL_SERVER_ERROR, why));
+    }
+    let why = format!("unable to upgrade connection: {why}");
+    let status = json!({"metadata": {}, "status": "Failure", "message": format!("Internal error occurred: {why}"),
+        "reason": "InternalError", "details": {"causes": [{"message": why}]}, "code": 500});
+    sim_clock::spawn("kube-apiserver/stream", async move {
+        if let Ok(connection) = upgrade.await {
+            let mut socket = websocket::open(connection).await;
+            websocket::refuse(&mut socket, &status).await;
+            websocket::close(socket).await;
         }
     });
     spoken.accept(context)

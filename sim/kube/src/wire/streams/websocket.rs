@@ -78,6 +78,12 @@ async fn send(socket: &mut Socket, channel: u8, data: &[u8]) -> Result<(), ()> {
     socket.send(Message::Binary(message.into())).await.map_err(drop)
 }
 
+/// Tells why there is no stream.
+pub(super) async fn refuse(socket: &mut Socket, status: &serde_json::Value) {
+    // Whoever is gone already need not know.
+    let _ = send(socket, ERROR, status.to_string().as_bytes()).await;
+}
+
 /// A client's next message: its channel and data; `None` once it has gone.
 async fn receive(socket: &mut Socket) -> Option<(u8, Bytes)> {
     loop {
