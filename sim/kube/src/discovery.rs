@@ -90,7 +90,7 @@ fn parts(r: &ResourceType) -> Vec<Subresource> {
 /// True for a subresource that has a handler.
 pub(crate) fn served(r: &ResourceType, subresource: &str) -> bool {
     match subresource {
-        "log" | "eviction" | "binding" | "exec" | "attach" | "portforward" | "ephemeralcontainers" => {
+        "log" | "eviction" | "binding" | "exec" | "attach" | "portforward" | "ephemeralcontainers" | "resize" => {
             &*r.table == "pods"
         }
         "finalize" => &*r.table == "namespaces",

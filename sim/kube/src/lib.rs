@@ -30,7 +30,7 @@
 //! ```
 //!
 //! **Not done, and said so with 501:** subresources other than `status`, `scale`,
-//! `pods/log`, `pods/eviction`, `pods/binding`, `pods/exec`, `pods/attach`, `pods/portforward`, `pods/ephemeralcontainers`,
+//! `pods/log`, `pods/eviction`, `pods/binding`, `pods/exec`, `pods/attach`, `pods/portforward`, `pods/ephemeralcontainers`, `pods/resize` (which no kubelet acts by),
 //! `certificatesigningrequests/approval` and `namespaces/finalize`.
 //!
 //! **Not done in admission:** `authorizer` and `namespaceObject` in `matchConditions` are refused as undeclared;

@@ -8,16 +8,18 @@ use http::header::{AUTHORIZATION, HeaderValue};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    authentication::v1::TokenRequest,
     coordination::v1::Lease,
-    core::v1::{ConfigMap, Event as CoreEvent, Pod},
+    core::v1::{ConfigMap, Event as CoreEvent, Node, Pod, Secret, ServiceAccount},
 };
 use kube::{
     Api, Client, ResourceExt as _,
     api::{
-        DeleteParams, EvictParams, ListParams, LogParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams,
+        DeleteParams, EvictParams, ListParams, LogParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams,
+        PostParams, WatchEvent, WatchParams,
     },
     client::ConfigExt as _,
-    core::GroupVersionKind,
+    core::{GroupVersion, GroupVersionKind},
     discovery,
     runtime::{
         Controller, WatchStreamExt as _,
@@ -25,7 +27,8 @@ use kube::{
         events::{Event, EventType, Recorder, Reporter},
         finalizer::{Event as Finalizer, finalizer},
         reflector,
-        wait::{await_condition, conditions},
+        reflector::ObjectRef,
+        wait::{await_condition, conditions, delete::delete_and_finalize},
         watcher,
     },
 };
@@ -432,6 +435,211 @@ fn of_two_candidates_for_a_lease_one_is_told_that_it_lost() {
         assert_eq!(won.spec.unwrap().holder_identity.as_deref(), Some("a"));
         let lost = refusal(leases.replace("leader", &PostParams::default(), &taken_by("b")).await);
         assert_eq!((lost.0, lost.1.as_str()), (409, "Conflict"));
+    });
+}
+
+#[test]
+fn entries_are_made_changed_and_committed() {
+    both(|client| async move {
+        let api: Api<ConfigMap> = Api::default_namespaced(client);
+        let entry = api.entry("one").await.unwrap();
+        assert!(entry.get().is_none());
+        let mut made = entry.or_insert(|| config_map("one", "1"));
+        made.commit(&PostParams::default()).await.unwrap();
+        let change =
+            |object: &mut ConfigMap| drop(object.data.get_or_insert_default().insert("size".into(), "2".into()));
+        let mut changed = api.entry("one").await.unwrap().and_modify(change).or_insert(|| config_map("one", "9"));
+        changed.commit(&PostParams::default()).await.unwrap();
+        assert_eq!(api.get("one").await.unwrap().data.unwrap()["size"], "2");
+        // The first one has seen an older version.
+        change(made.get_mut());
+        let stale = made.commit(&PostParams::default()).await.unwrap_err();
+        assert!(stale.to_string().contains("save"), "{stale}");
+    });
+}
+
+#[test]
+fn metadata_is_patched_and_watched_alone() {
+    both(|client| async move {
+        let watching = client.clone();
+        let api: Api<ConfigMap> = Api::default_namespaced(client);
+        assert!(api.get_metadata_opt("one").await.unwrap().is_none());
+        let made = api.create(&PostParams::default(), &config_map("one", "1")).await.unwrap();
+        let version = made.resource_version().unwrap();
+        let label = Patch::Merge(json!({"metadata": {"labels": {"tier": "a"}}}));
+        let patched = api.patch_metadata("one", &PatchParams::default(), &label).await.unwrap();
+        assert_eq!(patched.metadata.labels.unwrap()["tier"], "a");
+        let params = WatchParams::default().fields("metadata.name=one").timeout(30);
+        let mut events = pin!(api.watch_metadata(&params, &version).await.unwrap());
+        match events.next().await.unwrap().unwrap() {
+            WatchEvent::Modified(seen) => assert_eq!(seen.metadata.labels.unwrap()["tier"], "a"),
+            other => panic!("a change, not {other:?}"),
+        }
+        let partial: Api<PartialObjectMeta<ConfigMap>> = Api::default_namespaced(watching);
+        let mut watched = pin!(watcher(partial, watcher::Config::default().labels("tier=a")).applied_objects());
+        assert_eq!(watched.next().await.unwrap().unwrap().name_any(), "one");
+    });
+}
+
+#[test]
+fn every_subresource_of_the_api_answers() {
+    both(|client| async move {
+        let api: Api<Deployment> = Api::default_namespaced(client.clone());
+        api.create(&PostParams::default(), &deployment("web", 1)).await.unwrap();
+        let mut scale = api.get_scale("web").await.unwrap();
+        scale.spec.get_or_insert_default().replicas = Some(2);
+        // The controller writes the deployment too, and may have done so since.
+        scale.metadata.resource_version = None;
+        let scaled = api.replace_scale("web", &PostParams::default(), &scale).await.unwrap();
+        assert_eq!(scaled.spec.unwrap().replicas, Some(2));
+        await_condition(api.clone(), "web", conditions::is_deployment_completed()).await.unwrap();
+        let mut status = api.get_status("web").await.unwrap();
+        status.status.get_or_insert_default().collision_count = Some(7);
+        status.metadata.resource_version = None;
+        let replaced = api.replace_status("web", &PostParams::default(), &status).await.unwrap();
+        assert_eq!(replaced.status.unwrap().collision_count, Some(7));
+        let restarted = api.restart("web").await.unwrap();
+        let annotations = restarted.spec.template.metadata.unwrap().annotations.unwrap();
+        assert!(
+            annotations.contains_key("kube.kubernetes.io/restartedAt")
+                || annotations.contains_key("kubectl.kubernetes.io/restartedAt"),
+            "{annotations:?}"
+        );
+
+        let nodes: Api<Node> = Api::all(client.clone());
+        assert_eq!(nodes.cordon("node-1").await.unwrap().spec.unwrap().unschedulable, Some(true));
+        assert_ne!(nodes.uncordon("node-1").await.unwrap().spec.unwrap_or_default().unschedulable, Some(true));
+
+        let accounts: Api<ServiceAccount> = Api::default_namespaced(client.clone());
+        accounts
+            .create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": "asker"}})).unwrap())
+            .await
+            .unwrap();
+        let asked: TokenRequest = serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}})).unwrap();
+        let token = accounts.create_token_request("asker", &PostParams::default(), &asked).await.unwrap();
+        assert_eq!(token.status.unwrap().token.unwrap().split('.').count(), 3);
+
+        let pods: Api<Pod> = Api::default_namespaced(client);
+        let pod = json!({"metadata": {"name": "shell"}, "spec": {"containers": [
+            {"name": "main", "image": "example.org/main:v1", "resources": {"requests": {"cpu": "100m"}}}]}});
+        pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+        await_condition(pods.clone(), "shell", conditions::is_pod_running()).await.unwrap();
+        let joins = Patch::Strategic(
+            json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "example.org/tool:v1"}]}}),
+        );
+        let joined = pods.patch_ephemeral_containers("shell", &PatchParams::default(), &joins).await.unwrap();
+        assert_eq!(joined.spec.unwrap().ephemeral_containers.unwrap().len(), 1);
+        assert_eq!(pods.get_ephemeral_containers("shell").await.unwrap().name_any(), "shell");
+        let more = |cpu: &str| {
+            Patch::Strategic(
+                json!({"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": cpu}}}]}}),
+            )
+        };
+        let resized = pods.patch_resize("shell", &PatchParams::default(), &more("200m")).await.unwrap();
+        let resources = resized.spec.unwrap().containers[0].resources.clone().unwrap();
+        assert_eq!(resources.requests.unwrap()["cpu"].0, "200m");
+        assert_eq!(resized.metadata.generation, Some(3));
+        let other = refusal(pods.patch("shell", &PatchParams::default(), &more("300m")).await);
+        assert_eq!((other.0, other.1.as_str()), (422, "Invalid"));
+    });
+}
+
+#[test]
+fn a_client_lists_groups_and_their_resources_and_asks_for_text() {
+    both(|client| async move {
+        let groups = client.list_api_groups().await.unwrap();
+        let scaling = groups.groups.iter().find(|g| g.name == "autoscaling").unwrap();
+        assert_eq!(scaling.versions.iter().map(|v| &*v.version).collect::<Vec<_>>(), ["v2", "v1"]);
+        let apps = client.list_api_group_resources("apps/v1").await.unwrap();
+        assert!(apps.resources.iter().any(|r| r.name == "deployments/scale" && r.kind == "Scale"));
+        assert_eq!(client.list_core_api_versions().await.unwrap().versions, ["v1"]);
+        let core = client.list_core_api_resources("v1").await.unwrap();
+        assert!(core.resources.iter().any(|r| r.name == "bindings" && r.verbs == ["create"]));
+        assert!(!client.list_api_groups_aggregated().await.unwrap().items.is_empty());
+        let text = client.request_text(http::Request::get("/readyz?verbose").body(Vec::new()).unwrap()).await.unwrap();
+        assert!(text.ends_with("readyz check passed\n"), "{text}");
+        let page = client.request_text(http::Request::get("/metrics").body(Vec::new()).unwrap()).await.unwrap();
+        assert!(page.contains("# TYPE apiserver_request_total counter"), "{page}");
+        let group = discovery::group(&client, "apps").await.unwrap();
+        assert_eq!(group.preferred_version(), Some("v1"));
+        let pinned = discovery::pinned_group(&client, &GroupVersion::gv("autoscaling", "v1")).await.unwrap();
+        assert!(pinned.recommended_kind("HorizontalPodAutoscaler").is_some());
+        let refused = refusal(client.list_api_group_resources("nobody.example.org/v1").await);
+        assert_eq!(refused.0, 404);
+    });
+}
+
+#[test]
+fn what_is_deleted_is_awaited_until_its_finalizers_are_gone() {
+    both(|client| async move {
+        let api: Api<ConfigMap> = Api::default_namespaced(client);
+        let mut held = config_map("held", "1");
+        held.metadata.finalizers = Some(vec!["example.org/hold".to_owned()]);
+        api.create(&PostParams::default(), &held).await.unwrap();
+        let params = DeleteParams::foreground();
+        let deletion = delete_and_finalize(api.clone(), "held", &params);
+        let release = async {
+            let going = |object: Option<&ConfigMap>| object.is_some_and(|o| o.metadata.deletion_timestamp.is_some());
+            await_condition(api.clone(), "held", going).await.unwrap();
+            let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            api.patch("held", &PatchParams::default(), &patch).await.unwrap();
+        };
+        let (deleted, ()) = futures::future::join(deletion, release).await;
+        deleted.unwrap();
+        assert!(api.get_opt("held").await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_controller_hears_of_what_it_owns_and_watches_and_ends_when_asked() {
+    both(|client| async move {
+        let api: Api<ConfigMap> = Api::default_namespaced(client.clone());
+        let secrets: Api<Secret> = Api::default_namespaced(client.clone());
+        let one = api.create(&PostParams::default(), &config_map("one", "1")).await.unwrap();
+        let (looked, mut looks) = tokio::sync::mpsc::unbounded_channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let (again, triggers) = futures::channel::mpsc::unbounded();
+        let controller = Controller::new(api.clone(), watcher::Config::default().labels("app=web"))
+            .owns(secrets.clone(), watcher::Config::default())
+            .watches(api.clone(), watcher::Config::default().labels("app=hint"), |hint: ConfigMap| {
+                hint.data
+                    .and_then(|data| data.get("about").cloned())
+                    .map(|name| ObjectRef::new(&name).within("default"))
+            })
+            .reconcile_all_on(triggers)
+            .graceful_shutdown_on(async move { drop(stopped.await) })
+            .run(
+                |object: Arc<ConfigMap>, looked: Arc<tokio::sync::mpsc::UnboundedSender<String>>| async move {
+                    looked.send(object.name_any()).ok();
+                    Ok::<_, Failed>(Action::await_change())
+                },
+                |_, _, _| Action::requeue(Duration::from_secs(1)),
+                Arc::new(looked),
+            )
+            .for_each(|_| async {});
+        let story = async {
+            assert_eq!(looks.recv().await.unwrap(), "one", "at first");
+            let owner = kube::Resource::controller_owner_ref(&one, &()).unwrap();
+            let secret = Secret {
+                metadata: ObjectMeta {
+                    name: Some("s".into()),
+                    owner_references: Some(vec![owner]),
+                    ..ObjectMeta::default()
+                },
+                ..Secret::default()
+            };
+            secrets.create(&PostParams::default(), &secret).await.unwrap();
+            assert_eq!(looks.recv().await.unwrap(), "one", "what it owns came");
+            let mut hint = config_map("hint", "1");
+            hint.metadata.labels = Some(BTreeMap::from([("app".to_owned(), "hint".to_owned())]));
+            hint.data = Some(BTreeMap::from([("about".to_owned(), "one".to_owned())]));
+            api.create(&PostParams::default(), &hint).await.unwrap();
+            assert_eq!(looks.recv().await.unwrap(), "one", "what it watches came");
+            again.unbounded_send(()).unwrap();
+            assert_eq!(looks.recv().await.unwrap(), "one", "somebody asked");
+            stop.send(()).unwrap();
+        };
+        futures::future::join(story, controller).await;
     });
 }
 

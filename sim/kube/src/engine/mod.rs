@@ -22,12 +22,12 @@ pub use facts::Facts;
 pub use history::COMPACTION_INTERVAL;
 pub use object::Object;
 pub(crate) use object::take_managers;
-pub(crate) use reads::view;
 pub use reads::{ListPage, ListQuery};
 pub use store::{Change, EVENT_LOG_BYTES_MAX, EVENT_LOG_EVENTS_MAX, Event, Key, event_line};
 pub use versions::ReadVersion;
 pub(crate) use writes::{CUSTOM_CLEANUP, FOREGROUND};
 pub use writes::{Committed, DeleteQuery, Operation, PatchKind, Plan, Propagation, Written};
+pub(crate) use {reads::view, rules::qos};
 
 use crate::{
     json,

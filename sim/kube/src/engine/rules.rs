@@ -19,7 +19,8 @@ pub(super) fn initial_status(resource: &ResourceType, object: &Value, time: &str
     })
 }
 
-fn qos(pod: &Value) -> &'static str {
+/// The quality of service of a pod, by what its containers ask for.
+pub(crate) fn qos(pod: &Value) -> &'static str {
     let all: Vec<&Value> =
         json::list(pod, &["spec", "containers"]).iter().chain(json::list(pod, &["spec", "initContainers"])).collect();
     let has = |c: &&Value, side: &str| json::map(c, &["resources", side]).is_some_and(|m| !m.is_empty());

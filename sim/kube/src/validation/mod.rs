@@ -23,6 +23,7 @@ mod pod;
 mod pod_update;
 mod quota;
 mod rbac;
+mod resize;
 mod selector;
 mod service;
 mod storage;
@@ -99,6 +100,10 @@ pub(crate) fn immutable(resource: &ResourceType, subresource: &str, old: &Value,
     metadata::update(old, new, &mut errors);
     if subresource == "ephemeralcontainers" {
         ephemeral::update(old, new, &mut errors);
+        return errors.into_causes();
+    }
+    if subresource == "resize" {
+        resize::update(old, new, &mut errors);
         return errors.into_causes();
     }
     match resource.kind.as_str() {

@@ -89,6 +89,8 @@ impl Plan {
 
 /// The subresource through which containers join a pod.
 const EPHEMERAL: &str = "ephemeralcontainers";
+/// The subresource through which containers get other resources.
+const RESIZE: &str = "resize";
 
 /// Fields of a new object that only the server sets.
 const SERVER_FIELDS_OF_NEW: &[&str] = &[
@@ -464,6 +466,25 @@ pub(super) fn reset_new(resource: &ResourceType, object: &mut Value) {
     }
 }
 
+/// A pod as it is stored, its containers with the resources that `wanted` gives them.
+fn resized(live: &Object, wanted: &Value) -> Value {
+    let mut next = live.to_content();
+    for list in ["containers", "initContainers"] {
+        let containers = next.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            let name = json::text(container, &["name"]);
+            let given = json::list(wanted, &["spec", list]).iter().find(|c| json::text(c, &["name"]) == name);
+            for field in ["resources", "resizePolicy"] {
+                match given.and_then(|given| given.get(field)) {
+                    Some(value) => container[field] = value.clone(),
+                    None => drop(json::ensure_map(container).shift_remove(field)),
+                }
+            }
+        }
+    }
+    next
+}
+
 /// Keeps of a stored object what this writer may not change.
 pub(super) fn reset_stored(target: &Target, live: &Object, object: &mut Value) {
     let resource = &*target.resource;
@@ -483,6 +504,8 @@ pub(super) fn reset_stored(target: &Target, live: &Object, object: &mut Value) {
             None => drop(json::child_map(&mut next, "spec").shift_remove("ephemeralContainers")),
         }
         *object = next;
+    } else if target.subresource == RESIZE {
+        *object = resized(live, object);
     } else if resource.status {
         json::ensure_map(object).shift_remove("status");
         if let Some(status) = live.get("status") {
