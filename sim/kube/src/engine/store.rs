@@ -23,7 +23,7 @@ pub const EVENT_LOG_EVENTS_MAX: usize = 4096;
 pub const EVENT_LOG_BYTES_MAX: usize = 32 << 20;
 
 /// Objects of a table that have left its log and are kept as they are for a while: a new pod changes until it is ready.
-pub const RESTING_MAX: usize = 16_384;
+pub const RESTING_MAX: usize = 6_144;
 
 /// A table whose objects are renewed all the time, which means nothing to controllers.
 const RENEWED: &str = "leases.coordination.k8s.io";
