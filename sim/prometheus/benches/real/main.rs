@@ -1,7 +1,8 @@
 //! Beside the real Prometheus in one run: the same samples by remote write, the same queries by the HTTP API, a core for each.
 //!
 //! `PROMETHEUS=/path/to/prometheus cargo bench --workspace --bench real [-- SERIES HOURS INTERVAL_SECONDS]`, and for unit tests of
-//! rules `PROMTOOL=/path/to/promtool cargo bench --workspace --bench real -- rules`.
+//! rules `PROMTOOL=/path/to/promtool cargo bench --workspace --bench real -- rules`,
+//! for a store with a million series `cargo bench --workspace --bench real -- million`.
 //!
 //! Each server runs as a process of its own, pinned to core 1 by `taskset` (the real one with `GOMAXPROCS=1`), one after the
 //! other; this process, the client, keeps to core 0. Without `PROMETHEUS` only ours is measured, which is said; `REQUIRE_BACKENDS`
@@ -17,6 +18,7 @@
 
 mod client;
 mod data;
+mod million;
 mod queries;
 mod servers;
 mod unit_tests;
@@ -34,6 +36,9 @@ fn main() {
     }
     if args.first().is_some_and(|arg| arg == "rules") {
         return unit_tests::compare();
+    }
+    if args.first().is_some_and(|arg| arg == "million") {
+        return million::measure();
     }
     let number = |index: usize, default: usize| args.get(index).and_then(|arg| arg.parse().ok()).unwrap_or(default);
     let shape = data::Shape::new(number(0, 10_000), number(1, 6), number(2, 15));
