@@ -47,11 +47,9 @@ fn group_of(registry: &Registry, name: &str) -> Option<Value> {
         return Some(json!({"name": name, "versions": [version.clone()], "preferredVersion": version}));
     }
     let versions: Vec<Value> = registry
-        .groups()
-        .get(name)?
-        .keys()
-        .rev()
-        .map(|v| json!({"groupVersion": api_version(name, v), "version": v}))
+        .versions(name)
+        .into_iter()
+        .map(|(v, _)| json!({"groupVersion": api_version(name, v), "version": v}))
         .collect();
     Some(json!({"name": name, "versions": versions, "preferredVersion": versions.first()?}))
 }
@@ -168,10 +166,10 @@ pub fn paths(registry: &Registry) -> Value {
 pub fn aggregated(registry: &Registry, core: bool, version: &str) -> Value {
     let groups = registry.groups().iter().filter(|(name, _)| name.is_empty() == core);
     let mut items: Vec<Value> = groups
-        .map(|(name, versions)| {
-            let versions: Vec<Value> = versions
-                .iter()
-                .rev()
+        .map(|(name, _)| {
+            let versions: Vec<Value> = registry
+                .versions(name)
+                .into_iter()
                 .map(|(version, plurals)| {
                     let resources: Vec<Value> = plurals.values().map(|r| aggregated_resource(r)).collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})

@@ -12,6 +12,7 @@ use sim_kube_schemas::Struct;
 use crate::{json, openapi::Documents, schema::Compiled, status::About};
 
 mod kinds;
+mod order;
 
 /// One resource as clients see it under one version.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct ResourceType {
     pub scale: Option<ScalePaths>,
     /// `additionalPrinterColumns` of a custom resource's version.
     pub printer_columns: Vec<Value>,
+    /// What clients of the version are warned of: a custom resource's version that is deprecated.
+    pub warning: Option<String>,
     /// Verbs of the main resource, as discovery lists them, sorted.
     pub verbs: &'static [&'static str],
     /// Subresources other than `status`.
@@ -208,6 +211,13 @@ impl Registry {
         &self.by_path
     }
 
+    /// The versions of a group with their resources, the best first.
+    pub(crate) fn versions(&self, group: &str) -> Vec<(&String, &BTreeMap<String, Arc<ResourceType>>)> {
+        let mut versions: Vec<_> = self.by_path.get(group).into_iter().flatten().collect();
+        versions.sort_by(|(one, _), (other, _)| order::compare(one, other));
+        versions
+    }
+
     /// Every resource once per table (the first version of each).
     pub fn tables(&self) -> Vec<Arc<ResourceType>> {
         let mut seen = BTreeMap::new();
@@ -266,6 +276,12 @@ impl Registry {
                 scale: scale.map(ScalePaths::of_definition),
                 structure: OnceLock::new(),
                 printer_columns: json::list(version, &["additionalPrinterColumns"]).to_vec(),
+                warning: (version.get("deprecated") == Some(&Value::Bool(true))).then(|| {
+                    match json::text(version, &["deprecationWarning"]) {
+                        "" => format!("{group}/{} {kind} is deprecated", json::text(version, &["name"])),
+                        given => given.to_owned(),
+                    }
+                }),
             });
         }
     }

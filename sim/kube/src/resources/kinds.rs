@@ -123,6 +123,7 @@ impl BuiltIn {
             verbs: self.verbs,
             subresources: self.subresources,
             printer_columns: Vec::new(),
+            warning: None,
             structure: std::sync::OnceLock::new(),
         }
     }

@@ -99,7 +99,14 @@ async fn carry_out(server: &ApiServer, context: &mut RequestContext) -> Result<R
     match route {
         Route::NotFound => Ok(respond::plain(http::StatusCode::NOT_FOUND, "404 page not found\n")),
         Route::Document(document) => documents::answer(server, context, document),
-        Route::Resource(target) => serve_resource(server, context, &target).await,
+        Route::Resource(target) => {
+            let answer = serve_resource(server, context, &target).await;
+            let Some(warning) = &target.resource.warning else { return answer };
+            // Whatever becomes of the request.
+            let mut response = answer.unwrap_or_else(|status| respond::refuse(&status, context.header("accept")));
+            respond::warn(&mut response, std::slice::from_ref(warning));
+            Ok(response)
+        }
     }
 }
 
