@@ -53,7 +53,7 @@ pub struct ResourceType {
     pub scale: Option<ScalePaths>,
     /// `additionalPrinterColumns` of a custom resource's version.
     pub printer_columns: Vec<Value>,
-    /// What clients of the version are warned of: a custom resource's version that is deprecated.
+    /// What clients of the version are warned of: that it is deprecated.
     pub warning: Option<String>,
     /// Verbs of the main resource, as discovery lists them, sorted.
     pub verbs: &'static [&'static str],

@@ -27,6 +27,7 @@ pub(super) struct BuiltIn {
     fields: &'static [&'static str],
     verbs: &'static [&'static str],
     subresources: &'static [Subresource],
+    warning: &'static str,
 }
 
 const fn cluster(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> BuiltIn {
@@ -43,6 +44,7 @@ const fn cluster(group: &'static str, version: &'static str, kind: &'static str,
         fields: &[],
         verbs: ALL_VERBS,
         subresources: &[],
+        warning: "",
     }
 }
 
@@ -73,6 +75,10 @@ impl BuiltIn {
 
     const fn verbs(self, verbs: &'static [&'static str]) -> Self {
         Self { verbs, ..self }
+    }
+
+    const fn warns(self, warning: &'static str) -> Self {
+        Self { warning, ..self }
     }
 
     const fn with(self, subresources: &'static [Subresource]) -> Self {
@@ -123,7 +129,7 @@ impl BuiltIn {
             verbs: self.verbs,
             subresources: self.subresources,
             printer_columns: Vec::new(),
-            warning: None,
+            warning: (!self.warning.is_empty()).then(|| self.warning.to_owned()),
             structure: std::sync::OnceLock::new(),
         }
     }
@@ -191,9 +197,14 @@ const STORAGE: &str = "storage.k8s.io";
 /// Every built-in kind that is stored; and two that are not: Bindings are taken, ComponentStatuses made up when asked for.
 pub(super) const BUILT_IN: &[BuiltIn] = &[
     namespaced("", "v1", "Binding", "bindings").verbs(&["create"]),
-    cluster("", "v1", "ComponentStatus", "componentstatuses").short(&["cs"]).verbs(&["get", "list"]),
+    cluster("", "v1", "ComponentStatus", "componentstatuses")
+        .short(&["cs"])
+        .verbs(&["get", "list"])
+        .warns("v1 ComponentStatus is deprecated in v1.19+"),
     namespaced("", "v1", "ConfigMap", "configmaps").short(&["cm"]),
-    namespaced("", "v1", "Endpoints", "endpoints").short(&["ep"]),
+    namespaced("", "v1", "Endpoints", "endpoints")
+        .short(&["ep"])
+        .warns("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     namespaced("", "v1", "Event", "events").short(&["ev"]).fields(EVENT_FIELDS),
     namespaced("", "v1", "LimitRange", "limitranges").short(&["limits"]),
     cluster("", "v1", "Namespace", "namespaces")

@@ -13,7 +13,6 @@ use crate::{
     status::Status,
 };
 
-const DEPRECATED: &str = "v1 ComponentStatus is deprecated in v1.19+";
 /// Name, and the port on which its health is asked; none for the store, which is part of this server.
 const COMPONENTS: &[(&str, Option<u16>)] =
     &[("controller-manager", Some(10257)), ("etcd-0", None), ("scheduler", Some(10259))];
@@ -38,14 +37,12 @@ pub(super) fn answer(
     if !target.name.is_empty() {
         let found = all.find(|object| json::name(object) == target.name);
         let object = found.ok_or_else(|| Status::not_found(target.resource.about(), &target.name))?;
-        return respond::object(context, output, target, http::StatusCode::OK, &object, &[DEPRECATED.to_owned()]);
+        return respond::object(context, output, target, http::StatusCode::OK, &object, &[]);
     }
     let (labels, fields) = read::selectors(context, target)?;
     let items = all.filter(|object| labels.matches(object) && fields.matches(object)).collect();
     let page = ListPage { revision: 0, items, continue_token: String::new(), remaining: None };
-    let mut response = respond::list(context, output, target, &page)?;
-    respond::warn(&mut response, &[DEPRECATED.to_owned()]);
-    Ok(response)
+    respond::list(context, output, target, &page)
 }
 
 /// One of them; `hangs` is the port of one that does not answer.
