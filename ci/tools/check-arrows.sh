@@ -30,11 +30,16 @@ allow sim-kube-schemas
 allow sim-kube-cel
 # shellcheck disable=SC2086 # a list of words
 allow sim-kube $leaves sim-kube-schemas sim-kube-cel
-for part in etcd dataplane collector prometheus alertmanager tempo controllers; do
+for part in etcd dataplane collector tempo controllers; do
     # shellcheck disable=SC2086 # a list of words
     allow "sim-$part" $leaves
 done
+allow sim-template sim-clock
+for part in prometheus alertmanager; do
+    # shellcheck disable=SC2086 # a list of words
+    allow "sim-$part" $leaves sim-template
+done
 # shellcheck disable=SC2086
-allow sim-world $leaves sim-kube sim-kube-schemas sim-kube-cel sim-etcd sim-dataplane sim-collector sim-prometheus sim-alertmanager sim-tempo sim-controllers
+allow sim-world $leaves sim-kube sim-kube-schemas sim-kube-cel sim-etcd sim-dataplane sim-collector sim-prometheus sim-alertmanager sim-template sim-tempo sim-controllers
 [ "$wrong" -eq 0 ] && echo "arrows: every crate depends only on what stands to its right"
 exit "$wrong"

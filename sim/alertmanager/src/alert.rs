@@ -159,7 +159,7 @@ pub(crate) fn order(a: &Labels, b: &Labels) -> Ordering {
 /// A label set as it stands in a group's key: `{a="b", c="d"}`.
 pub(crate) fn label_text(labels: &Labels) -> String {
     let pairs: Vec<String> =
-        labels.iter().map(|(name, value)| format!("{name}={}", crate::matcher::go_quote(value))).collect();
+        labels.iter().map(|(name, value)| format!("{name}={}", sim_template::print::quote(value))).collect();
     format!("{{{}}}", pairs.join(", "))
 }
 

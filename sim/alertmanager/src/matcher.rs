@@ -4,6 +4,7 @@ mod classic;
 mod utf8;
 
 use regex::Regex;
+use sim_template::print::quote;
 use sim_wire::Labels;
 use std::fmt;
 
@@ -195,37 +196,11 @@ fn go_regex_error(expression: &str, error: &regex::Error) -> String {
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.name.contains(is_reserved) {
-            return write!(f, "{}{}{}", go_quote(&self.name), self.kind.operator(), go_quote(&self.value));
+            return write!(f, "{}{}{}", quote(&self.name), self.kind.operator(), quote(&self.value));
         }
         let value = self.value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");
         write!(f, "{}{}\"{value}\"", self.name, self.kind.operator())
     }
-}
-
-/// A text in Go's double quotes (`strconv.Quote`).
-pub(crate) fn go_quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            '\x07' => out.push_str("\\a"),
-            '\x08' => out.push_str("\\b"),
-            '\x0b' => out.push_str("\\v"),
-            '\x0c' => out.push_str("\\f"),
-            c if c.is_control() && (c as u32) < 0x80 => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c if c.is_control() || (c.is_whitespace() && c != ' ') || c == '\u{feff}' => {
-                out.push_str(&format!("\\u{:04x}", c as u32));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// Several matchers that all have to hold, in their canonical order.

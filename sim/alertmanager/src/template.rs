@@ -1,20 +1,16 @@
-//! Go's template language with Alertmanager's functions, data and default templates.
+//! Alertmanager's templates: its functions, data and default templates around `sim-template`.
 
 mod defaults;
-mod exec;
 mod functions;
-mod syntax;
-pub(crate) mod time;
 pub(crate) mod value;
 
 pub use value::{AlertData, Data};
 
 use crate::Error;
-use exec::{Renderer, Surroundings};
+use functions::Surroundings;
 use sim_clock::Timestamp;
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
-use value::Value;
+use value::{Special, Value};
 
 /// How many template files a configuration may name.
 pub const FILES_MAX: usize = 1000;
@@ -22,11 +18,21 @@ pub const FILES_MAX: usize = 1000;
 /// All templates that a notification can call by name.
 #[derive(Debug, Clone)]
 pub struct Templates {
-    named: BTreeMap<String, Vec<syntax::Node>>,
+    named: sim_template::Templates,
+}
+
+impl From<sim_template::Error> for Error {
+    fn from(error: sim_template::Error) -> Self {
+        Self::Template { message: error.to_string() }
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<sim_template::Templates, Error> {
+    Ok(sim_template::Templates::parse(name, text, &Surroundings::default())?)
 }
 
 static DEFAULTS: LazyLock<Templates> = LazyLock::new(|| {
-    let mut templates = Templates { named: BTreeMap::new() };
+    let mut templates = Templates { named: sim_template::Templates::default() };
     for (name, text) in [("default.tmpl", defaults::texts()), ("email.tmpl", defaults::EMAIL.to_owned())] {
         // They are ours, and a test renders each of them.
         let _ = templates.add(name, &text);
@@ -47,8 +53,7 @@ impl Templates {
     /// # Errors
     /// [`Error::Template`] with file and line.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), Error> {
-        let defined = syntax::parse(file, text, &functions::exists).map_err(|message| Error::Template { message })?;
-        self.named.extend(defined);
+        self.named.extend(parse(file, text)?);
         Ok(())
     }
 
@@ -72,12 +77,9 @@ impl Templates {
         if !text.contains("{{") {
             return Ok(text.to_owned());
         }
-        let fail = |message: String| Error::Template { message };
-        let dot = Value::Data(data.clone());
-        let own = syntax::parse("", text, &functions::exists).map_err(fail)?;
-        let mut renderer = Renderer::new(&own, &self.named, surroundings);
-        renderer.run("", &dot).map_err(fail)?;
-        Ok(renderer.out)
+        let dot = Value::Extra(Special::Data(data.clone()));
+        let own = parse("", text)?;
+        Ok(sim_template::Templates::render(&[&own, &self.named], "", &dot, &surroundings)?)
     }
 }
 
@@ -86,7 +88,7 @@ impl Templates {
 /// # Errors
 /// [`Error::Template`] with the place.
 pub fn check(text: &str) -> Result<(), Error> {
-    syntax::parse("", text, &functions::exists).map(|_| ()).map_err(|message| Error::Template { message })
+    parse("", text).map(|_| ())
 }
 
 #[cfg(test)]

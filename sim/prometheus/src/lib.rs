@@ -71,7 +71,7 @@ pub enum Error {
         message: String,
     },
     /// A template is wrong.
-    #[error("error parsing template: {message}")]
+    #[error("{message}")]
     Template {
         /// What is wrong.
         message: String,

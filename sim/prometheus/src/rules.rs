@@ -63,6 +63,7 @@ pub struct Rule {
     /// The rule as written.
     pub spec: RuleSpec,
     expr: Expr,
+    texts: alert::Texts,
     /// Whether the last evaluation succeeded.
     pub health: Health,
     active: BTreeMap<Labels, Alert>,
@@ -99,6 +100,7 @@ impl Group {
             rules.push(Rule {
                 spec: rule.clone(),
                 expr,
+                texts: alert::Texts::new(rule, &spec.labels),
                 health: Health::Unknown,
                 active: BTreeMap::new(),
                 previous: BTreeSet::new(),
@@ -241,7 +243,7 @@ impl Rule {
             let samples = alert::advance(
                 &mut self.active,
                 &self.spec,
-                group,
+                &self.texts,
                 result,
                 store,
                 (now_ms, query_ms),

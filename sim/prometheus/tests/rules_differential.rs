@@ -4,12 +4,14 @@
 //! found by `PROMTOOL` or on the PATH; where there is none the test says SKIPPED, and fails where `REQUIRE_BACKENDS` names it.
 //! `RULE_FILES` says how many files are compared (12), `RULE_SEED` from which seed on.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use sim_prometheus::rules::parse_rules;
 use sim_prometheus::unit_test;
 
 #[allow(
@@ -211,4 +213,92 @@ fn random_rule_files_end_as_with_promtool() {
     let _ = fs::remove_dir_all(&folder);
     assert!(told.is_empty(), "{} files differ\n{}", told.len(), told.first().map_or("", String::as_str));
     assert!(fired > 0, "no alert fired in any file: nothing was compared");
+}
+
+/// One template a line, each the annotation of an alert; those that both refuse are left out of the evaluation.
+const TEMPLATES: &str = include_str!("data/templates.txt");
+
+fn yaml_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn rule_of(place: usize, template: &str) -> String {
+    let shown = yaml_quoted(template);
+    format!("  - {{alert: A{place}, expr: up, annotations: {{shown: {shown}}}}}\n")
+}
+
+/// What is said of each alert's template when the file is read.
+fn refusals(told: &str) -> BTreeMap<usize, String> {
+    let of_line = |line: &str| {
+        let (_, message) = line.split_once("annotation \"shown\": ")?;
+        let (place, _) = message.strip_prefix("template: __alert_A")?.split_once(':')?;
+        Some((place.parse().ok()?, message.to_owned()))
+    };
+    told.lines().filter_map(of_line).collect()
+}
+
+#[test]
+fn templates_are_refused_and_rendered_as_by_promtool() {
+    let Some(program) = promtool() else { return };
+    let folder = env::temp_dir().join(format!("templates-differential-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let templates: Vec<&str> = TEMPLATES.lines().collect();
+    let file = |kept: &dyn Fn(usize) -> bool| {
+        let rules = templates.iter().enumerate().filter(|(place, _)| kept(*place));
+        rules.fold("groups:\n- name: g\n  rules:\n".to_owned(), |text, (place, template)| {
+            text + &rule_of(place, template)
+        })
+    };
+    fs::write(folder.join("rules.yaml"), file(&|_| true)).expect("a file");
+    let checked = Command::new(&program).args(["check", "rules", "rules.yaml"]).current_dir(&folder).output();
+    let checked = checked.expect("promtool runs");
+    let theirs_refused =
+        refusals(&(String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr)));
+    let mut ours_refused = BTreeMap::new();
+    for (place, template) in templates.iter().enumerate() {
+        let text = format!("groups:\n- name: g\n  rules:\n{}", rule_of(place, template));
+        if let Err(error) = parse_rules("rules.yaml", &text) {
+            ours_refused.append(&mut refusals(&error.to_string()));
+        }
+    }
+    let mut differences = Vec::new();
+    for (place, template) in templates.iter().enumerate() {
+        let (ours, theirs) = (ours_refused.get(&place), theirs_refused.get(&place));
+        if ours != theirs {
+            differences.push(format!("{template}\n   ours: {ours:?}\n theirs: {theirs:?}"));
+        }
+    }
+    let rules = file(&|place| !ours_refused.contains_key(&place) && !theirs_refused.contains_key(&place));
+    let mut tests = "rule_files: [rules.yaml]\ntests:\n- interval: 1m\n  external_labels: {cluster: c1}\n  \
+                     external_url: 'http://p:9090/pre'\n  input_series:\n"
+        .to_owned();
+    for (series, values) in [
+        (r#"up{job="b",instance="h:1"}"#, "1234.5678x9"),
+        (r#"two{instance="h:2"}"#, "2x9"),
+        (r#"two{instance="h:1"}"#, "1x9"),
+    ] {
+        let _ = writeln!(tests, "  - {{series: '{series}', values: '{values}'}}");
+    }
+    tests += "  alert_rule_test:\n";
+    for place in (0..templates.len()).filter(|place| rules.contains(&format!("alert: A{place},"))) {
+        let _ = writeln!(tests, "  - {{eval_time: 1m, alertname: A{place}}}");
+    }
+    fs::write(folder.join("rules.yaml"), &rules).expect("a file");
+    fs::write(folder.join("test.yaml"), &tests).expect("a file");
+    let rendered = |told: &str| -> Vec<String> {
+        told.lines().filter(|line| line.contains("Annotations:{")).map(|line| line.trim().to_owned()).collect()
+    };
+    let (theirs, ours) = (rendered(&theirs(&program, &folder)), rendered(&ours(&rules, &tests)));
+    fs::remove_dir_all(&folder).expect("the folder goes");
+    assert_eq!(ours.len(), theirs.len());
+    assert!(
+        theirs.len() > 100 && theirs_refused.len() > 50,
+        "{} rendered, {} refused",
+        theirs.len(),
+        theirs_refused.len()
+    );
+    for (ours, theirs) in ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs) {
+        differences.push(format!("   ours: {ours}\n theirs: {theirs}"));
+    }
+    assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
 }

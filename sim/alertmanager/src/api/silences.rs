@@ -116,7 +116,7 @@ fn matcher(value: &Json, place: usize) -> Result<Matcher, Refusal> {
     Matcher::new(MatchType::from_flags(equal, regex), &name, &value).map_err(|error| {
         refused(&format!(
             "invalid silence: invalid label matcher {place} in set 0: invalid regular expression {}: {error}",
-            crate::matcher::go_quote(&value)
+            sim_template::print::quote(&value)
         ))
     })
 }

@@ -206,7 +206,7 @@ fn scalar(out: &mut String, text: &str, indent: usize, flow: bool) {
     }
     let is_text = tag_of(text) == "str" && !is_base_60(text);
     if !is_text && !text.is_empty() || text.chars().any(|c| c.is_control() || c == '\u{feff}') {
-        out.push_str(&crate::matcher::go_quote(text));
+        out.push_str(&sim_template::print::quote(text));
         return;
     }
     if plain_allowed(text, flow) {

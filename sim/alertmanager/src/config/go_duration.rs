@@ -1,5 +1,7 @@
 //! Durations in Go's notation: `1h0m0s`, `1.5s`, `300ms`.
 
+pub(crate) use sim_template::duration::format;
+
 /// Nanoseconds of a duration.
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
@@ -31,36 +33,6 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
         rest = &rest[letters..];
     }
     (total < i64::MAX as f64).then_some(if negative { -total as i64 } else { total as i64 })
-}
-
-/// A duration as Go prints it.
-pub(crate) fn format(nanos: i64) -> String {
-    if nanos == 0 {
-        return "0s".to_owned();
-    }
-    let sign = if nanos < 0 { "-" } else { "" };
-    let whole = nanos.unsigned_abs();
-    let fraction = |value: u64, unit: u64| {
-        let digits = unit.ilog10() as usize;
-        let rest = format!("{:0digits$}", value % unit);
-        let rest = rest.trim_end_matches('0');
-        if rest.is_empty() || unit == 1 { format!("{}", value / unit) } else { format!("{}.{rest}", value / unit) }
-    };
-    let text = match whole {
-        0..1_000 => format!("{whole}ns"),
-        1_000..1_000_000 => format!("{}µs", fraction(whole, 1_000)),
-        1_000_000..1_000_000_000 => format!("{}ms", fraction(whole, 1_000_000)),
-        _ => {
-            let (minutes, rest) = (whole / 60_000_000_000, whole % 60_000_000_000);
-            let seconds = fraction(rest, 1_000_000_000);
-            match (minutes / 60, minutes % 60) {
-                (0, 0) => format!("{seconds}s"),
-                (0, minutes) => format!("{minutes}m{seconds}s"),
-                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
-            }
-        }
-    };
-    format!("{sign}{text}")
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use std::collections::BTreeMap;
 
 fn data() -> Arc<Data> {
     let map = |pairs: &[(&str, &str)]| {
@@ -79,23 +80,34 @@ fn mistakes_are_told_with_their_place() {
         ("{{ .Nope }}", "template: :1:3: executing \"\" at <.Nope>: can't evaluate field Nope in type *template.Data"),
         (
             "{{ template \"nope\" . }}",
-            "template: :1:12: executing \"\" at <{{template \"nope\"}}>: template \"nope\" not defined",
+            "template: :1:12: executing \"\" at <{{template \"nope\" .}}>: template \"nope\" not defined",
         ),
         (
             "{{ index .Alerts 5 }}",
-            "template: :1:3: executing \"\" at <index>: error calling index: index out of range: 5",
+            "template: :1:3: executing \"\" at <index .Alerts 5>: error calling index: index out of range: 5",
         ),
         (
             "{{ define \"r\" }}{{ template \"r\" }}{{ end }}{{ template \"r\" }}",
-            "template: r: exceeded maximum template depth (100)",
+            "template: :1:28: executing \"r\" at <{{template \"r\"}}>: exceeded maximum template depth (100)",
         ),
     ] {
         assert_eq!(rendered(text).unwrap_err(), expected, "{text}");
     }
-    assert!(rendered("{{ range 100000 }}{{ range 100000 }}x{{ end }}{{ end }}").unwrap_err().contains("larger than"));
+    assert!(
+        rendered("{{ range 100000 }}{{ range 100000 }}long{{ end }}{{ end }}").unwrap_err().contains("larger than")
+    );
     assert!(
         rendered("{{ range 100000 }}{{ range 100000 }}{{ $a := 1 }}{{ end }}{{ end }}").unwrap_err().contains("steps")
     );
+    // Lists in lists that could be neither printed nor dropped, and texts that double.
+    for endless in
+        ["list $l", "list $l $l", "dict \"a\" $l \"b\" $l", "append $l $l", "print $l $l", "printf \"%s%s\" $l $l"]
+    {
+        let text =
+            format!("{{{{ $l := list 1 }}}}{{{{ range 100000 }}}}{{{{ $l = {endless} }}}}{{{{ end }}}}{{{{ $l }}}}");
+        let error = rendered(&text).unwrap_err();
+        assert!(error.contains("deeper than") || error.contains("larger than"), "{endless}: {error}");
+    }
     assert!(check(&"{{if 1}}".repeat(100)).unwrap_err().to_string().contains("nested deeper"));
 }
 

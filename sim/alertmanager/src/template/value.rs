@@ -1,10 +1,15 @@
 //! What templates compute with.
 
 use crate::alert::ALERT_NAME;
-use crate::config::go_duration;
 use sim_clock::Timestamp;
+use sim_template::time::rfc3339_nano;
+use sim_template::{Extra, Outcome, Shape, Signature, Time, Type, print};
 use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 use std::sync::Arc;
+
+/// A value of a template.
+pub(super) type Value = sim_template::Value<Special>;
 
 /// An alert as templates see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,34 +51,22 @@ pub struct Data {
     pub external_url: String,
 }
 
-/// A value of a template.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
-    Nil,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    /// Text that HTML takes as it is.
-    Safe(String),
-    List(Vec<Value>),
-    Texts(Vec<String>),
-    Map(BTreeMap<String, Value>),
+/// What Alertmanager adds to Go's values.
+#[derive(Debug, Clone)]
+pub(super) enum Special {
     /// Labels or annotations.
-    Kv(BTreeMap<String, String>),
+    Kv(Arc<BTreeMap<String, String>>),
     Pair(String, String),
-    Pairs(Vec<(String, String)>),
+    Pairs(Arc<Vec<(String, String)>>),
     Alert(Arc<AlertData>),
     /// All alerts of a notification; they know which of them fire.
-    Alerts(Vec<Arc<AlertData>>),
+    Alerts(Arc<Vec<Arc<AlertData>>>),
+    /// Some of them.
+    AlertList(Arc<Vec<Arc<AlertData>>>),
     Data(Arc<Data>),
-    /// An instant, seconds that its zone is ahead of UTC, the zone's short name.
-    Time(Option<Timestamp>, i32, String),
-    /// Nanoseconds.
-    Duration(i64),
 }
 
-pub(super) fn sorted_pairs(map: &BTreeMap<String, String>) -> Vec<(String, String)> {
+fn sorted_pairs(map: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let named = map.get_key_value(ALERT_NAME);
     let rest = map.iter().filter(|(name, _)| *name != ALERT_NAME);
     named.into_iter().chain(rest).map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -84,112 +77,144 @@ fn pairs_text(pairs: &[(String, String)]) -> String {
 }
 
 pub(super) fn utc(at: Option<Timestamp>) -> Value {
-    Value::Time(at, 0, "UTC".to_owned())
+    Value::Time(Time::utc(at))
 }
 
-impl Value {
-    pub fn is_true(&self) -> bool {
+fn kv(map: &BTreeMap<String, String>) -> Value {
+    Value::Extra(Special::Kv(Arc::new(map.clone())))
+}
+
+impl Extra for Special {
+    fn type_name(&self) -> &'static str {
         match self {
-            Self::Nil => false,
-            Self::Bool(value) => *value,
-            Self::Int(value) | Self::Duration(value) => *value != 0,
-            Self::Float(value) => *value != 0.0,
-            Self::Text(text) | Self::Safe(text) => !text.is_empty(),
-            Self::List(list) => !list.is_empty(),
-            Self::Texts(list) => !list.is_empty(),
-            Self::Map(map) => !map.is_empty(),
-            Self::Kv(map) => !map.is_empty(),
-            Self::Pairs(pairs) => !pairs.is_empty(),
-            Self::Alerts(alerts) => !alerts.is_empty(),
-            Self::Pair(..) | Self::Alert(_) | Self::Data(_) | Self::Time(..) => true,
-        }
-    }
-
-    /// How many items there are, where there are items.
-    pub fn len(&self) -> Option<usize> {
-        Some(match self {
-            Self::Text(text) | Self::Safe(text) => text.len(),
-            Self::List(list) => list.len(),
-            Self::Texts(list) => list.len(),
-            Self::Map(map) => map.len(),
-            Self::Kv(map) => map.len(),
-            Self::Pairs(pairs) => pairs.len(),
-            Self::Alerts(alerts) => alerts.len(),
-            _ => return None,
-        })
-    }
-
-    /// Keys and values to go over, where that can be done.
-    pub fn items(&self) -> Option<Vec<(Value, Value)>> {
-        let numbered = |values: Vec<Value>| {
-            values.into_iter().enumerate().map(|(at, value)| (Value::Int(at as i64), value)).collect()
-        };
-        Some(match self {
-            Self::Nil => Vec::new(),
-            Self::Int(count) => (0..(*count).min(100_000)).map(|at| (Value::Int(at), Value::Int(at))).collect(),
-            Self::List(list) => numbered(list.clone()),
-            Self::Texts(list) => numbered(list.iter().cloned().map(Value::Text).collect()),
-            Self::Pairs(pairs) => {
-                numbered(pairs.iter().map(|(name, value)| Value::Pair(name.clone(), value.clone())).collect())
-            }
-            Self::Alerts(alerts) => numbered(alerts.iter().cloned().map(Value::Alert).collect()),
-            Self::Map(map) => map.iter().map(|(name, value)| (Value::Text(name.clone()), value.clone())).collect(),
-            Self::Kv(map) => {
-                map.iter().map(|(name, value)| (Value::Text(name.clone()), Value::Text(value.clone()))).collect()
-            }
-            _ => return None,
-        })
-    }
-
-    /// The name of its Go type, for messages.
-    pub fn type_name(&self) -> &'static str {
-        match self {
-            Self::Nil => "nil",
-            Self::Bool(_) => "bool",
-            Self::Int(_) => "int",
-            Self::Float(_) => "float64",
-            Self::Text(_) => "string",
-            Self::Safe(_) => "template.HTML",
-            Self::List(_) => "[]interface {}",
-            Self::Texts(_) => "[]string",
-            Self::Map(_) => "map[string]interface {}",
             Self::Kv(_) => "template.KV",
             Self::Pair(..) => "template.Pair",
             Self::Pairs(_) => "template.Pairs",
             Self::Alert(_) => "template.Alert",
             Self::Alerts(_) => "template.Alerts",
+            Self::AlertList(_) => "[]template.Alert",
             Self::Data(_) => "*template.Data",
-            Self::Time(..) => "time.Time",
-            Self::Duration(_) => "time.Duration",
         }
     }
 
-    /// As Go prints it.
-    pub fn print(&self) -> String {
-        let bracketed = |parts: Vec<String>| format!("[{}]", parts.join(" "));
+    fn shape(&self) -> Shape {
         match self {
-            Self::Nil => "<no value>".to_owned(),
-            Self::Bool(value) => value.to_string(),
-            Self::Int(value) => value.to_string(),
-            Self::Float(value) => float(*value),
-            Self::Text(text) | Self::Safe(text) => text.clone(),
-            Self::List(list) => bracketed(list.iter().map(Self::print).collect()),
-            Self::Texts(list) => bracketed(list.clone()),
-            Self::Map(map) => {
-                let parts: Vec<String> = map.iter().map(|(name, value)| format!("{name}:{}", value.print())).collect();
-                format!("map[{}]", parts.join(" "))
+            Self::Kv(_) => Shape::Map,
+            Self::Pairs(_) | Self::Alerts(_) | Self::AlertList(_) => Shape::List,
+            Self::Pair(..) | Self::Alert(_) | Self::Data(_) => Shape::Struct,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Kv(map) => map.len(),
+            Self::Pairs(pairs) => pairs.len(),
+            Self::Alerts(alerts) | Self::AlertList(alerts) => alerts.len(),
+            Self::Pair(..) | Self::Alert(_) | Self::Data(_) => 0,
+        }
+    }
+
+    fn items(&self) -> Vec<(Value, Value)> {
+        let numbered = |items: Vec<Self>| {
+            items.into_iter().zip(0..).map(|(item, at)| (Value::Int(at), Value::Extra(item))).collect()
+        };
+        match self {
+            Self::Kv(map) => {
+                map.iter().map(|(name, value)| (Value::Text(name.clone()), Value::Text(value.clone()))).collect()
             }
-            Self::Kv(map) => pairs_text(&sorted_pairs(map)),
-            Self::Pair(name, value) => format!("{{{name} {value}}}"),
-            Self::Pairs(pairs) => pairs_text(pairs),
-            Self::Alert(alert) => print_alert(alert),
-            Self::Alerts(alerts) => bracketed(alerts.iter().map(|alert| print_alert(alert)).collect()),
+            Self::Pairs(pairs) => {
+                numbered(pairs.iter().map(|(name, value)| Self::Pair(name.clone(), value.clone())).collect())
+            }
+            Self::Alerts(alerts) | Self::AlertList(alerts) => {
+                numbered(alerts.iter().cloned().map(Self::Alert).collect())
+            }
+            Self::Pair(..) | Self::Alert(_) | Self::Data(_) => Vec::new(),
+        }
+    }
+
+    fn slice(&self, from: usize, to: usize) -> Option<Self> {
+        Some(match self {
+            Self::Pairs(pairs) => Self::Pairs(Arc::new(pairs.get(from..to)?.to_vec())),
+            Self::Alerts(alerts) => Self::Alerts(Arc::new(alerts.get(from..to)?.to_vec())),
+            Self::AlertList(alerts) => Self::AlertList(Arc::new(alerts.get(from..to)?.to_vec())),
+            Self::Kv(_) | Self::Pair(..) | Self::Alert(_) | Self::Data(_) => return None,
+        })
+    }
+
+    fn field(&self, name: &str) -> Option<Value> {
+        Some(match (self, name) {
+            (Self::Pair(name, _), "Name") => Value::Text(name.clone()),
+            (Self::Pair(_, value), "Value") => Value::Text(value.clone()),
+            // A map of texts answers a missing key with the empty text.
+            (Self::Kv(map), _) => Value::Text(map.get(name).cloned().unwrap_or_default()),
+            (Self::Alert(alert), "Status") => Value::from(alert.status),
+            (Self::Alert(alert), "Labels") => kv(&alert.labels),
+            (Self::Alert(alert), "Annotations") => kv(&alert.annotations),
+            (Self::Alert(alert), "StartsAt") => utc(Some(alert.starts_at)),
+            (Self::Alert(alert), "EndsAt") => utc(alert.ends_at),
+            (Self::Alert(alert), "GeneratorURL") => Value::Text(alert.generator_url.clone()),
+            (Self::Alert(alert), "Fingerprint") => Value::Text(alert.fingerprint.clone()),
+            (Self::Data(data), "Receiver") => Value::Text(data.receiver.clone()),
+            (Self::Data(data), "Status") => Value::from(data.status),
+            (Self::Data(data), "Alerts") => Value::Extra(Self::Alerts(Arc::new(data.alerts.clone()))),
+            (Self::Data(data), "NotificationReason") => Value::from(data.reason),
+            (Self::Data(data), "GroupLabels") => kv(&data.group_labels),
+            (Self::Data(data), "CommonLabels") => kv(&data.common_labels),
+            (Self::Data(data), "CommonAnnotations") => kv(&data.common_annotations),
+            (Self::Data(data), "ExternalURL") => Value::Text(data.external_url.clone()),
+            _ => return None,
+        })
+    }
+
+    fn method(&self, name: &str) -> Option<Signature> {
+        match (self, name) {
+            (Self::Kv(_), "Remove") => Some(Signature::of(&[Type::TEXTS])),
+            (Self::Kv(_), "SortedPairs" | "Names" | "Values" | "String")
+            | (Self::Pairs(_), "Names" | "Values" | "String")
+            | (Self::Alerts(_), "Firing" | "Resolved") => Some(Signature::of(&[])),
+            _ => None,
+        }
+    }
+
+    fn call(&self, name: &str, args: &[Value]) -> Outcome<Self> {
+        let of_pairs = |pairs: Vec<(String, String)>| match name {
+            "Names" => Value::texts(pairs.into_iter().map(|(name, _)| name)),
+            "Values" => Value::texts(pairs.into_iter().map(|(_, value)| value)),
+            "SortedPairs" => Value::Extra(Self::Pairs(Arc::new(pairs))),
+            _ => Value::Text(pairs_text(&pairs)),
+        };
+        Ok(match self {
+            Self::Kv(map) if name == "Remove" => {
+                let mut left = BTreeMap::clone(map);
+                if let Some(Value::Texts(keys)) = args.first() {
+                    left.retain(|name, _| !keys.contains(name));
+                }
+                Value::Extra(Self::Kv(Arc::new(left)))
+            }
+            Self::Kv(map) => of_pairs(sorted_pairs(map)),
+            Self::Pairs(pairs) => of_pairs(pairs.to_vec()),
+            Self::Alerts(alerts) => {
+                let wanted = if name == "Firing" { "firing" } else { "resolved" };
+                let found = alerts.iter().filter(|alert| alert.status == wanted).cloned();
+                Value::Extra(Self::AlertList(Arc::new(found.collect())))
+            }
+            _ => return Err(format!("no method {name}")),
+        })
+    }
+
+    fn print(&self, out: &mut dyn Write) -> fmt::Result {
+        match self {
+            Self::Kv(map) => out.write_str(&pairs_text(&sorted_pairs(map))),
+            Self::Pair(name, value) => write!(out, "{{{name} {value}}}"),
+            Self::Pairs(pairs) => out.write_str(&pairs_text(pairs)),
+            Self::Alert(alert) => print_alert(out, alert),
+            Self::Alerts(alerts) | Self::AlertList(alerts) => print_alerts(out, alerts),
             Self::Data(data) => {
-                let alerts = bracketed(data.alerts.iter().map(|alert| print_alert(alert)).collect());
-                format!(
-                    "{{{} {} {alerts} {} {} {} {} {}}}",
-                    data.receiver,
-                    data.status,
+                write!(out, "{{{} {} ", data.receiver, data.status)?;
+                print_alerts(out, &data.alerts)?;
+                write!(
+                    out,
+                    " {} {} {} {} {}}}",
                     data.reason,
                     pairs_text(&sorted_pairs(&data.group_labels)),
                     pairs_text(&sorted_pairs(&data.common_labels)),
@@ -197,53 +222,75 @@ impl Value {
                     data.external_url
                 )
             }
-            Self::Time(at, offset, zone) => super::time::print(*at, *offset, zone),
-            Self::Duration(nanos) => go_duration::format(*nanos),
         }
     }
+}
 
-    /// As Go's encoder writes it.
-    pub fn json(&self) -> String {
-        let list = |parts: Vec<String>| format!("[{}]", parts.join(","));
-        match self {
-            Self::Nil => "null".to_owned(),
-            Self::Bool(value) => value.to_string(),
-            Self::Int(value) | Self::Duration(value) => value.to_string(),
-            Self::Float(value) => serde_json::Number::from_f64(*value).map_or("null".to_owned(), |n| n.to_string()),
-            Self::Text(text) | Self::Safe(text) => quote(text),
-            Self::List(values) => list(values.iter().map(Self::json).collect()),
-            Self::Texts(values) => list(values.iter().map(|text| quote(text)).collect()),
-            Self::Map(map) => {
-                let parts: Vec<String> =
-                    map.iter().map(|(name, value)| format!("{}:{}", quote(name), value.json())).collect();
-                format!("{{{}}}", parts.join(","))
-            }
-            Self::Kv(map) => json_map(map),
-            Self::Pair(name, value) => json_pair(name, value),
-            Self::Pairs(pairs) => list(pairs.iter().map(|(name, value)| json_pair(name, value)).collect()),
-            Self::Alert(alert) => json_alert(alert),
-            Self::Alerts(alerts) => list(alerts.iter().map(|alert| json_alert(alert)).collect()),
-            Self::Data(data) => format!("{{{}}}", json_data(data)),
-            Self::Time(at, ..) => quote(&super::time::rfc3339_nano(*at)),
+fn print_alerts(out: &mut dyn Write, alerts: &[Arc<AlertData>]) -> fmt::Result {
+    print::list(out, alerts.iter(), |out, alert| print_alert(out, alert))
+}
+
+fn print_alert(out: &mut dyn Write, alert: &AlertData) -> fmt::Result {
+    let labels = |labels| pairs_text(&sorted_pairs(labels));
+    write!(out, "{{{} {} {} ", alert.status, labels(&alert.labels), labels(&alert.annotations))?;
+    Time::utc(Some(alert.starts_at)).print(out)?;
+    out.write_str(" ")?;
+    Time::utc(alert.ends_at).print(out)?;
+    write!(out, " {} {}}}", alert.generator_url, alert.fingerprint)
+}
+
+/// A value as Go's encoder writes it.
+///
+/// # Errors
+/// Those of the writer.
+pub(super) fn json(value: &Value, out: &mut dyn Write) -> fmt::Result {
+    match value {
+        Value::Nil | Value::NilInterface => out.write_str("null"),
+        Value::Bool(value) => write!(out, "{value}"),
+        Value::Int(value) | Value::Duration(value) => write!(out, "{value}"),
+        Value::Float(value) => {
+            out.write_str(&serde_json::Number::from_f64(*value).map_or("null".to_owned(), |number| number.to_string()))
         }
+        Value::Text(text) | Value::Safe(text) => out.write_str(&quote(text)),
+        Value::List(values) => separated(out, ('[', ']'), values.iter(), |out, value| json(value, out)),
+        Value::Texts(values) => separated(out, ('[', ']'), values.iter(), |out, text| out.write_str(&quote(text))),
+        Value::Map(map) => separated(out, ('{', '}'), map.iter(), |out, (name, value)| {
+            write!(out, "{}:", quote(name))?;
+            json(value, out)
+        }),
+        Value::Time(time) => out.write_str(&quote(&rfc3339_nano(time.at))),
+        Value::Extra(special) => match special {
+            Special::Kv(map) => out.write_str(&json_map(map)),
+            Special::Pair(name, value) => out.write_str(&json_pair(name, value)),
+            Special::Pairs(pairs) => {
+                separated(out, ('[', ']'), pairs.iter(), |out, (name, value)| out.write_str(&json_pair(name, value)))
+            }
+            Special::Alert(alert) => out.write_str(&json_alert(alert)),
+            Special::Alerts(alerts) | Special::AlertList(alerts) => {
+                separated(out, ('[', ']'), alerts.iter(), |out, alert| out.write_str(&json_alert(alert)))
+            }
+            Special::Data(data) => write!(out, "{{{}}}", json_data(data)),
+        },
     }
+}
+
+/// Items with commas between two of the braces.
+fn separated<T>(
+    out: &mut dyn Write,
+    (open, close): (char, char),
+    items: impl Iterator<Item = T>,
+    mut write: impl FnMut(&mut dyn Write, T) -> fmt::Result,
+) -> fmt::Result {
+    out.write_char(open)?;
+    for (place, item) in items.enumerate() {
+        out.write_str(if place > 0 { "," } else { "" })?;
+        write(out, item)?;
+    }
+    out.write_char(close)
 }
 
 fn json_pair(name: &str, value: &str) -> String {
     format!("{{\"Name\":{},\"Value\":{}}}", quote(name), quote(value))
-}
-
-fn print_alert(alert: &AlertData) -> String {
-    format!(
-        "{{{} {} {} {} {} {} {}}}",
-        alert.status,
-        pairs_text(&sorted_pairs(&alert.labels)),
-        pairs_text(&sorted_pairs(&alert.annotations)),
-        super::time::print(Some(alert.starts_at), 0, "UTC"),
-        super::time::print(alert.ends_at, 0, "UTC"),
-        alert.generator_url,
-        alert.fingerprint
-    )
 }
 
 fn json_map(map: &BTreeMap<String, String>) -> String {
@@ -257,8 +304,8 @@ fn json_alert(alert: &AlertData) -> String {
         quote(alert.status),
         json_map(&alert.labels),
         json_map(&alert.annotations),
-        quote(&super::time::rfc3339_nano(Some(alert.starts_at))),
-        quote(&super::time::rfc3339_nano(alert.ends_at)),
+        quote(&rfc3339_nano(Some(alert.starts_at))),
+        quote(&rfc3339_nano(alert.ends_at)),
         quote(&alert.generator_url),
         quote(&alert.fingerprint)
     )
@@ -300,13 +347,4 @@ pub(crate) fn quote(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-/// As Go prints a float with `%v`.
-pub(super) fn float(value: f64) -> String {
-    let magnitude = value.abs();
-    if value.is_finite() && magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
-        return sim_wire::sample::exponent_form(value);
-    }
-    sim_wire::format_float(value)
 }

@@ -1,12 +1,12 @@
 //! The life of an alert: pending, firing, resolved.
 
-use super::file::{RuleGroup, RuleSpec};
+use super::file::RuleSpec;
 use super::history::{self, History};
 use super::{ms, query_vector};
 use crate::Error;
 use crate::promql::{self, EvalOptions};
 use crate::store::{Store, Value};
-use crate::template::{self, Context, External, QuerySample};
+use crate::template::{Context, External, QuerySample, Template};
 use sim_wire::{Labels, METRIC_NAME};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -61,6 +61,28 @@ pub struct Alert {
     pub valid_until_ms: Option<i64>,
 }
 
+/// The labels and annotations of an alerting rule, read once.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    labels: Vec<(String, Template)>,
+    annotations: Vec<(String, Template)>,
+}
+
+impl Texts {
+    /// Those of a rule; the labels of its group give way to its own. Nothing of a recording rule is a template.
+    pub fn new(spec: &RuleSpec, group: &BTreeMap<String, String>) -> Self {
+        if !spec.alert {
+            return Self::default();
+        }
+        let read = |(name, text): (&String, &String)| (name.clone(), Template::new(&spec.name, text));
+        let of_group = group.iter().filter(|(name, _)| !spec.labels.contains_key(*name));
+        Self {
+            labels: of_group.chain(&spec.labels).map(read).collect(),
+            annotations: spec.annotations.iter().map(read).collect(),
+        }
+    }
+}
+
 /// How long an alert that does not change is not sent again (`--rules.alert.resend-delay`).
 pub const RESEND_DELAY: Duration = Duration::from_secs(60);
 
@@ -95,7 +117,7 @@ fn number(value: &Value) -> f64 {
 pub(super) fn advance(
     active: &mut BTreeMap<Labels, Alert>,
     spec: &RuleSpec,
-    group: &RuleGroup,
+    texts: &Texts,
     result: Vec<(Labels, Value)>,
     store: &Store,
     (now_ms, query_ms): (i64, i64),
@@ -113,19 +135,17 @@ pub(super) fn advance(
     for (sample_labels, value) in result {
         let value = number(&value);
         let context = Context { labels: &sample_labels, external, value, query: &query };
-        let expand = |text: &String| match template::render(text, &context) {
+        let expand = |template: &Template| match template.render(&context) {
             Ok(text) => text,
             Err(error) => format!("<error expanding template: {error}>"),
         };
         let mut builder = sample_labels.without(METRIC_NAME).builder();
-        // Labels of the group give way to labels of the rule.
-        for (name, text) in group.labels.iter().filter(|(name, _)| !spec.labels.contains_key(*name)).chain(&spec.labels)
-        {
-            builder.set(name, &expand(text));
+        for (name, template) in &texts.labels {
+            builder.set(name, &expand(template));
         }
         builder.set(Alert::NAME_LABEL, &spec.name);
         let labels = builder.build();
-        let annotations = spec.annotations.iter().map(|(name, text)| (name.clone(), expand(text))).collect();
+        let annotations = texts.annotations.iter().map(|(name, template)| (name.clone(), expand(template))).collect();
         if !present.insert(labels.clone()) {
             let message = "vector contains metrics with the same labelset after applying alert labels".to_owned();
             return Err(Error::Evaluation { message });

@@ -161,7 +161,7 @@ fn checked(rule: WrittenRule) -> Result<RuleSpec, String> {
     if alert {
         for (kind, texts) in [("label", &rule.labels), ("annotation", &rule.annotations)] {
             for (key, text) in texts {
-                template::check(text).map_err(|error| format!("{kind} {key:?}: {error}"))?;
+                template::check(&name, text).map_err(|error| format!("{kind} {key:?}: {error}"))?;
             }
         }
     }

@@ -1,7 +1,107 @@
-//! Instants in templates: Go's layouts.
+//! Instants and durations in templates: their methods, Go's layouts.
 
+use crate::value::{Extra, Outcome, Signature, Type, Value};
 use jiff::civil;
 use sim_clock::Timestamp;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+/// `time.Time`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Time {
+    /// The instant; Go's zero time for none.
+    pub at: Option<Timestamp>,
+    /// Seconds that its zone is ahead of UTC.
+    pub offset: i32,
+    /// The zone's short name.
+    pub zone: Arc<str>,
+}
+
+/// The seconds of Go's zero time.
+const ZERO_SECS: i64 = -62_135_596_800;
+
+impl Time {
+    /// An instant in UTC.
+    pub fn utc(at: Option<Timestamp>) -> Self {
+        Self { at, offset: 0, zone: Arc::from("UTC") }
+    }
+
+    /// Nanoseconds since the Unix epoch, 0 for the zero time.
+    pub fn nanos(&self) -> i64 {
+        self.at.map_or(0, Timestamp::as_nanos)
+    }
+
+    /// As Go prints it.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn print(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str(&self.format("2006-01-02 15:04:05.999999999 -0700 MST"))
+    }
+
+    /// In a layout of Go's.
+    pub fn format(&self, layout: &str) -> String {
+        format(self.at, self.offset, &self.zone, layout)
+    }
+
+    pub(crate) fn call<X: Extra>(&self, name: &str, args: &[Value<X>]) -> Outcome<X> {
+        let number = |layout: &str| self.format(layout).trim().parse().map_or(Value::Nil, Value::Int);
+        Ok(match (name, args) {
+            ("Format", [Value::Text(layout)]) => Value::Text(self.format(layout)),
+            ("Sub", [Value::Time(other)]) => Value::Duration(self.nanos().saturating_sub(other.nanos())),
+            ("Add", [Value::Duration(by)]) => {
+                let at = Some(Timestamp::from_nanos(self.nanos().saturating_add(*by)));
+                Value::Time(Self { at, ..self.clone() })
+            }
+            ("Before", [Value::Time(other)]) => Value::Bool(self.at < other.at),
+            ("After", [Value::Time(other)]) => Value::Bool(self.at > other.at),
+            ("Equal", [Value::Time(other)]) => Value::Bool(self.at == other.at),
+            ("UTC" | "Local", _) => Value::Time(Self::utc(self.at)),
+            ("IsZero", _) => Value::Bool(self.at.is_none()),
+            ("Unix", _) => Value::Int(self.at.map_or(ZERO_SECS, Timestamp::as_secs)),
+            ("UnixMilli", _) => Value::Int(self.nanos().div_euclid(1_000_000)),
+            ("UnixNano", _) => Value::Int(self.nanos()),
+            ("Year", _) => number("2006"),
+            ("Day", _) => number("2"),
+            ("Hour", _) => number("15"),
+            ("Minute", _) => number("4"),
+            ("Second", _) => number("5"),
+            ("YearDay", _) => number("__2"),
+            ("Month", _) => Value::Text(self.format("January")),
+            ("Weekday", _) => Value::Text(self.format("Monday")),
+            _ => Value::Text(self.format("2006-01-02 15:04:05.999999999 -0700 MST")),
+        })
+    }
+}
+
+/// What a method of an instant takes.
+pub(crate) fn method(name: &str) -> Option<Signature> {
+    Some(match name {
+        "Format" => Signature::of(&[Type::TEXT]),
+        "Sub" | "Before" | "After" | "Equal" => Signature::of(&[Type::TIME]),
+        "Add" => Signature::of(&[Type::DURATION]),
+        "UTC" | "Local" | "IsZero" | "Unix" | "UnixMilli" | "UnixNano" | "Year" | "Day" | "Hour" | "Minute"
+        | "Second" | "YearDay" | "Month" | "Weekday" | "String" => Signature::of(&[]),
+        _ => return None,
+    })
+}
+
+/// What a method of a duration takes.
+pub(crate) fn duration_method(name: &str) -> Option<Signature> {
+    matches!(name, "Seconds" | "Minutes" | "Hours" | "Milliseconds" | "Nanoseconds" | "String")
+        .then(|| Signature::of(&[]))
+}
+
+pub(crate) fn call_duration<X: Extra>(nanos: i64, name: &str, _: &[Value<X>]) -> Outcome<X> {
+    Ok(match name {
+        "Seconds" => Value::Float(nanos as f64 / 1e9),
+        "Minutes" => Value::Float(nanos as f64 / 60e9),
+        "Hours" => Value::Float(nanos as f64 / 3600e9),
+        "Milliseconds" => Value::Int(nanos / 1_000_000),
+        "Nanoseconds" => Value::Int(nanos),
+        _ => Value::Text(crate::duration::format(nanos)),
+    })
+}
 
 /// The local date and time of an instant; Go's zero time for none.
 fn civil(at: Option<Timestamp>, offset: i32) -> civil::DateTime {
@@ -13,7 +113,7 @@ fn civil(at: Option<Timestamp>, offset: i32) -> civil::DateTime {
 }
 
 /// `2026-02-11T17:50:07.5Z`: as many decimals as there are.
-pub(crate) fn rfc3339_nano(at: Option<Timestamp>) -> String {
+pub fn rfc3339_nano(at: Option<Timestamp>) -> String {
     let local = civil(at, 0);
     let base = format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
@@ -32,11 +132,6 @@ fn fraction(nanos: i32, digits: usize, trim: bool) -> String {
     let kept = all.get(..digits.min(9)).unwrap_or(&all);
     let kept = if trim { kept.trim_end_matches('0') } else { kept };
     if kept.is_empty() { String::new() } else { format!(".{kept}") }
-}
-
-/// As `time.Time` prints itself.
-pub(super) fn print(at: Option<Timestamp>, offset: i32, zone: &str) -> String {
-    format(at, offset, zone, "2006-01-02 15:04:05.999999999 -0700 MST")
 }
 
 const MONTHS: [&str; 12] = [
@@ -98,7 +193,7 @@ const PARTS: [&str; 38] = [
 ];
 
 /// An instant in a layout of Go's.
-pub(super) fn format(at: Option<Timestamp>, offset: i32, zone: &str, layout: &str) -> String {
+pub fn format(at: Option<Timestamp>, offset: i32, zone: &str, layout: &str) -> String {
     let local = civil(at, offset);
     let mut out = String::new();
     let mut rest = layout;
