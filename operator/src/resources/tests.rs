@@ -106,3 +106,33 @@ fn user_labels_reach_the_pods_and_never_the_selector() {
         "a selector that its pods do not match"
     );
 }
+
+#[test]
+fn every_container_is_asked_whether_it_lives_and_whether_it_is_ready() {
+    use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+    let (cluster, shard, env) = (cluster(), shard(), operator_env());
+    let admin = resolver::multiadmin(&cluster, &NoTemplates).unwrap();
+    let web = resolver::multiadmin_web(&cluster, &NoTemplates).unwrap();
+    let templates: Vec<PodTemplateSpec> = vec![
+        etcd::stateful_set(&topo_server()).unwrap().spec.template,
+        multiadmin::admin_deployment(&cluster, &admin, &topo().reference, &env).spec.template,
+        multiadmin::web_deployment(&cluster, &web).spec.template,
+        gateway::gateway_deployment(&cell(), &env).unwrap().spec.template,
+        orch::orch_deployment(&shard, "zone-a", &env).unwrap().spec.template,
+        pool::all(&shard).unwrap()[0].stateful_set(&env).unwrap().spec.template,
+    ];
+    let pods = templates.into_iter().map(|template| template.spec.unwrap());
+    let containers: Vec<Container> =
+        pods.flat_map(|pod| pod.init_containers.unwrap_or_default().into_iter().chain(pod.containers)).collect();
+    assert_eq!(containers.len(), 7, "the pooler is a sidecar of its pod");
+    for container in containers {
+        let name = &container.name;
+        let ready = container.readiness_probe.unwrap_or_else(|| panic!("{name} has no readiness probe"));
+        assert!(ready.period_seconds.unwrap_or(10) <= 10, "{name} is asked too seldom whether it is ready");
+        let alive = container.liveness_probe.unwrap_or_else(|| panic!("{name} has no liveness probe"));
+        // An outage of etcd restarts nothing: neither of these answers depends on it.
+        let asked = alive.http_get.and_then(|get| get.path);
+        let independent = asked.is_none() || ["/live", "/"].contains(&asked.as_deref().unwrap_or_default());
+        assert!(independent, "{name}: {asked:?}");
+    }
+}
