@@ -11,12 +11,17 @@ mod process;
 mod table;
 mod world;
 
-use std::{path::PathBuf, process::ExitCode, thread::sleep, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use collector::Collector;
 use process::{Operator, Reading, Tracing};
 use table::{Load, Sample};
-use world::World;
+use world::{Fleet, World};
 
 /// As in the command.
 #[global_allocator]
@@ -29,8 +34,10 @@ Measures what tracing costs the operator.
   --clusters N       clusters of the fleet (default 100)
   --runs N           runs of each load in each mode (default 7)
   --window SECONDS   how long the settled fleet is watched (default 20)
-  --speed FACTOR     how fast the simulated cluster's time passes (default 10x)
-  --load NAME        resync or creation (default both)
+  --speed FACTOR     how fast the simulated cluster's time passes (default 2x; where much is to be done at once, probes time
+                     out at a higher one)
+  --load NAME        resync or creation (default both); or shards: how one operator settles very many shards
+  --shards N         of the load shards (default 1000)
 ";
 
 struct Args {
@@ -38,6 +45,7 @@ struct Args {
     clusters: usize,
     runs: usize,
     window: Duration,
+    shards: usize,
     speed: String,
     loads: Vec<Load>,
 }
@@ -50,7 +58,8 @@ impl Args {
             clusters: 100,
             runs: 7,
             window: Duration::from_secs(20),
-            speed: "10x".to_owned(),
+            shards: 1000,
+            speed: "2x".to_owned(),
             loads: vec![Load::Resync, Load::Creation],
         };
         let mut args = args;
@@ -65,6 +74,7 @@ impl Args {
                 "--clusters" => parsed.clusters = number(value()?)?,
                 "--runs" => parsed.runs = number(value()?)?,
                 "--window" => parsed.window = Duration::from_secs(number(value()?)? as u64),
+                "--shards" => parsed.shards = number(value()?)?,
                 "--speed" => parsed.speed = value()?,
                 "--load" => {
                     let name = value()?;
@@ -109,6 +119,10 @@ fn main() -> ExitCode {
         match load {
             Load::Resync => bench.resync(&mut samples),
             Load::Creation => bench.creation(&mut samples),
+            Load::Shards => {
+                bench.shards();
+                continue;
+            }
         }
         println!("\n{}", table::render(*load, &samples));
     }
@@ -135,7 +149,43 @@ impl Bench<'_> {
     }
 
     fn world(&self) -> World {
-        World::start(&self.args.speed, self.args.clusters)
+        World::start(&self.args.speed, Fleet::of_clusters(self.args.clusters))
+    }
+
+    /// Very many shards settle, and are looked at again.
+    fn shards(&self) {
+        let fleet = Fleet::of_shards(self.args.shards);
+        let world = World::start(&self.args.speed, fleet);
+        let operator = self.start(&world, Tracing::Off, &[]);
+        let (before, started) = (operator.read(), Instant::now());
+        world.create();
+        world.wait_until_healthy(&operator);
+        let wall = started.elapsed();
+        operator.wait_until_writes_nothing();
+        println!(
+            "{} shards in {} clusters are healthy after {:.1} s (the world's time passes at {})",
+            fleet.clusters * fleet.shards,
+            fleet.clusters,
+            wall.as_secs_f64(),
+            self.args.speed
+        );
+        let settled = operator.read();
+        note(Load::Shards, Tracing::Off, 0, before, settled);
+        sleep(self.args.window);
+        println!("{} s later, settled:", self.args.window.as_secs());
+        note(Load::Shards, Tracing::Off, 1, settled, operator.read());
+        operator.terminate();
+        // An operator that starts applies everything once, and then looks at everything once more.
+        let operator = self.start(&world, Tracing::Off, &["--sync-period=30s"]);
+        operator.wait_until_writes_nothing();
+        println!("another operator, from its start until it writes nothing more:");
+        note(Load::Shards, Tracing::Off, 2, Reading::default(), operator.read());
+        let before = operator.read();
+        sleep(Duration::from_secs(30));
+        println!("in 30 s, with one look at everything:");
+        note(Load::Shards, Tracing::Off, 3, before, operator.read());
+        operator.terminate();
+        world.stop();
     }
 
     /// One fleet for all runs; operators come and go.

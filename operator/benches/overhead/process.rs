@@ -11,7 +11,7 @@ use std::{
 };
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(1800);
+pub const PATIENCE: Duration = Duration::from_secs(900);
 /// How long nothing is written before it is believed that nothing will be.
 const QUIET: Duration = Duration::from_secs(3);
 /// Between two looks.

@@ -27,8 +27,42 @@ pub const ACCOUNT: &str = "multigres-operator-controller-manager";
 /// etcd's address, on either side.
 const ETCD: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
 const ETCD_PORT: u16 = 2379;
-/// Clusters whose pods one node has room for.
-const CLUSTERS_PER_NODE: usize = 6;
+/// What a cluster itself asks of its nodes, what an orchestrator does, and what a pod of a pool does, in thousandths of a core.
+const MILLICORES: [usize; 3] = [250, 50, 200];
+/// What of a node's eight cores is given away: pods do not fill nodes to the brim.
+const NODE_MILLICORES: usize = 6_000;
+/// Table groups of a cluster at most; each has one shard.
+const TABLE_GROUPS_MAX: usize = 20;
+
+/// How large a fleet is.
+#[derive(Copy, Clone, Debug)]
+pub struct Fleet {
+    /// Clusters of one cell.
+    pub clusters: usize,
+    /// Shards of each of them, of one pool.
+    pub shards: usize,
+    /// Pods of each pool.
+    pub replicas: usize,
+}
+
+impl Fleet {
+    /// Clusters as the minimal sample's: one shard, three pods.
+    pub fn of_clusters(clusters: usize) -> Self {
+        Self { clusters, shards: 1, replicas: 3 }
+    }
+
+    /// As few clusters as may have so many shards, of one pod each.
+    pub fn of_shards(shards: usize) -> Self {
+        let clusters = shards.div_ceil(TABLE_GROUPS_MAX);
+        Self { clusters, shards: shards.div_ceil(clusters), replicas: 1 }
+    }
+
+    fn nodes(self) -> usize {
+        let [cluster, orch, pod] = MILLICORES;
+        let wanted = self.clusters * (cluster + self.shards * (orch + pod * self.replicas));
+        wanted.div_ceil(NODE_MILLICORES).max(3)
+    }
+}
 
 enum Request {
     Apply(Vec<Value>),
@@ -44,7 +78,7 @@ struct Up {
 /// A simulated cluster, reachable on loopback.
 pub struct World {
     running: Running<Up>,
-    clusters: usize,
+    fleet: Fleet,
 }
 
 fn root() -> PathBuf {
@@ -63,8 +97,14 @@ fn objects(folder: &str) -> Vec<Value> {
     texts.flat_map(|text| serde_saphyr::from_multiple::<Value>(&text).expect("a manifest is YAML")).collect()
 }
 
-fn cluster(n: usize) -> Value {
+fn cluster(n: usize, fleet: Fleet) -> Value {
     let name = format!("fleet-{n:04}");
+    let pool = json!({"type": "readWrite", "replicasPerCell": fleet.replicas});
+    let group = |n: usize| {
+        let name = if n == 0 { "default".to_owned() } else { format!("group-{n:02}") };
+        json!({"name": name, "default": n == 0, "shards": [{"name": "0-inf", "spec": {"pools": {"main": pool}}}]})
+    };
+    let groups: Vec<Value> = (0..fleet.shards).map(group).collect();
     json!({
         "apiVersion": "multigres.com/v1alpha1", "kind": "MultigresCluster",
         "metadata": {"name": name, "namespace": "default"},
@@ -75,18 +115,18 @@ fn cluster(n: usize) -> Value {
                 "rootPath": format!("/multigres/{name}"),
             }},
             "cells": [{"name": "zone-a", "zone": "us-east-1a"}],
+            "databases": [{"name": "postgres", "default": true, "tablegroups": groups}],
         },
     })
 }
 
 impl World {
     /// A cluster as it is before the operator is there: definitions, permissions, no Deployment of the operator.
-    pub fn start(speed: &str, clusters: usize) -> Self {
+    pub fn start(speed: &str, fleet: Fleet) -> Self {
         let options = sim_clock::WorldOptions { epoch: sim_clock::now(), ..sim_clock::WorldOptions::seeded(1) };
         let speed = speed.parse().expect("a speed such as 10x");
-        let nodes = clusters.div_ceil(CLUSTERS_PER_NODE).max(3);
-        let running = sim_loopback::start(options.paced(speed), move |life| run(life, nodes));
-        Self { running: running.expect("the world starts"), clusters }
+        let running = sim_loopback::start(options.paced(speed), move |life| run(life, fleet.nodes()));
+        Self { running: running.expect("the world starts"), fleet }
     }
 
     /// A kubeconfig whose one user is the operator's service account.
@@ -100,7 +140,7 @@ impl World {
 
     /// Asks for the fleet.
     pub fn create(&self) {
-        self.ask(Request::Apply((0..self.clusters).map(cluster).collect()));
+        self.ask(Request::Apply((0..self.fleet.clusters).map(|n| cluster(n, self.fleet)).collect()));
     }
 
     /// Waits until all of the fleet is healthy.
@@ -110,7 +150,7 @@ impl World {
             let (answer, answered) = mpsc::channel();
             self.ask(Request::Healthy(answer));
             let (there, healthy) = answered.recv_timeout(PATIENCE).expect("the world answers");
-            if healthy == self.clusters {
+            if healthy == self.fleet.clusters {
                 return;
             }
             let story = || format!("{healthy} of {there} clusters are healthy\n{}", operator.last_lines());
