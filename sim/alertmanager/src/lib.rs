@@ -12,7 +12,7 @@
 //! | [`snapshot`] | what outlives the process | engine |
 //! | [`engine`] | groups and their timers, retries, sweeping | engine |
 //! | [`notify`] | a notification as the request that goes over the wire | engine |
-//! | [`template`] | Go's template language, Alertmanager's functions and default templates | engine |
+//! | [`template`] | Alertmanager's functions, values and default templates in Go's template language | engine |
 //! | [`api`] | API v2, `/metrics` | wire over a pure function |
 //! | [`server`] | serving, driving the engine, sending, reloading | wire |
 //!

@@ -99,6 +99,10 @@ impl Host for Surroundings {
         if !self.html || matches!(value, Value::Safe(_)) {
             return printed;
         }
+        // A page says nothing where a text says that there is no value.
+        if value.is_nil() {
+            return String::new();
+        }
         let in_url = ["href=\"", "src=\""].iter().any(|attribute| before.ends_with(attribute));
         let text = if in_url { normal_url(&printed) } else { printed };
         escape::html(&text).replace('+', "&#43;")
