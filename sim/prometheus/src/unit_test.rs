@@ -181,7 +181,7 @@ fn ms(duration: Option<Duration>) -> i64 {
 type Input = Vec<(Labels, Vec<Option<Value>>)>;
 
 /// Who fires under a name.
-type Firing = Vec<(Labels, Labels)>;
+type Firing = Vec<(Labels, BTreeMap<String, String>)>;
 
 /// What a test is run under.
 #[derive(Debug)]
@@ -373,7 +373,7 @@ impl Test {
 
     fn check_alerts(&self, case: &AlertCase, mut got: Firing) -> Option<String> {
         let expected = case.exp_alerts.iter().map(|alert| {
-            (labels_of(&alert.exp_labels).with("alertname", &case.alertname), labels_of(&alert.exp_annotations))
+            (labels_of(&alert.exp_labels).with("alertname", &case.alertname), alert.exp_annotations.clone())
         });
         let mut expected: Firing = expected.collect();
         got.sort();
@@ -409,9 +409,9 @@ fn labels_of(map: &BTreeMap<String, String>) -> Labels {
 }
 
 /// The alerts of a rule that fire: labels and annotations.
-fn firing_of(rule: &Rule) -> impl Iterator<Item = (Labels, Labels)> {
+fn firing_of(rule: &Rule) -> impl Iterator<Item = (Labels, BTreeMap<String, String>)> {
     let firing = rule.alerts().filter(|alert| alert.state == AlertState::Firing);
-    firing.map(|alert| (alert.labels.clone(), labels_of(&alert.annotations)))
+    firing.map(|alert| (alert.labels.clone(), alert.annotations.clone()))
 }
 
 #[cfg(test)]

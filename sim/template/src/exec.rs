@@ -208,6 +208,9 @@ impl<'t, H: Host> Renderer<'t, H> {
     ) -> Done<Flow> {
         let over = self.commands(pipeline, dot)?;
         if let Value::Int(count) = over {
+            if pipeline.variables.len() > 1 {
+                return self.fail(format!("can't use {count} to iterate over more than one variable"));
+            }
             for place in 0..count {
                 if self.turn(pipeline, body, Value::Int(place), Value::Int(place))? {
                     break;
@@ -396,6 +399,8 @@ impl<'t, H: Host> Renderer<'t, H> {
             Value::Nil if of.nil => Ok(value),
             Value::Nil => self.fail(format!("invalid value; expected {}", of.name)),
             other if other.type_name() == of.name => Ok(value),
+            // A pointer is followed.
+            Value::Time(_) if of == Type::TIME => Ok(value),
             other => self.fail(format!("wrong type for value; expected {}; got {}", of.name, other.type_name())),
         }
     }

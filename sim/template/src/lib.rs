@@ -13,8 +13,9 @@
 //! assert_eq!(Templates::render(&[&templates], "t", &list, &NoHost).unwrap(), "007, 008");
 //! ```
 //!
-//! Left out: complex numbers and hexadecimal fractions, `len` and `index` of what only reflection could make, functions as values
-//! (`call` says that there is none).
+//! Left out: complex numbers and hexadecimal fractions; `printf` inside the host's values with verbs other than `%v` and `%s`;
+//! where something lies in memory, which Go prints of pointers in lists; that an `interface {}` is what a message names, not what is
+//! in it; functions as values (`call` says that there is none).
 
 pub mod duration;
 pub mod escape;

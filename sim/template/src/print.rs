@@ -331,7 +331,11 @@ fn formatted<X: Extra>(out: &mut dyn Write, verb: char, spec: &Format, value: &V
         _ => {}
     }
     write!(out, "%!{verb}({}=", value.type_name())?;
-    value.print(out)?;
+    match value {
+        // Shown as `%v` would, flags and width included.
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => formatted(out, 'v', spec, value)?,
+        value => value.print(out)?,
+    }
     out.write_str(")")
 }
 
@@ -377,7 +381,11 @@ fn text(out: &mut dyn Write, verb: char, spec: &Format, text: &str, type_name: &
             }
             padded(out, spec, &digits, false)
         }
-        _ => write!(out, "%!{verb}({type_name}={text})"),
+        _ => {
+            write!(out, "%!{verb}({type_name}=")?;
+            padded(out, spec, shown, false)?;
+            out.write_str(")")
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Time {
     pub offset: i32,
     /// The zone's short name.
     pub zone: Arc<str>,
+    /// Whether it is a pointer in Go, which only its type's name tells.
+    pub pointer: bool,
 }
 
 /// The seconds of Go's zero time.
@@ -23,7 +25,7 @@ const ZERO_SECS: i64 = -62_135_596_800;
 impl Time {
     /// An instant in UTC.
     pub fn utc(at: Option<Timestamp>) -> Self {
-        Self { at, offset: 0, zone: Arc::from("UTC") }
+        Self { at, offset: 0, zone: Arc::from("UTC"), pointer: false }
     }
 
     /// Nanoseconds since the Unix epoch, 0 for the zero time.
@@ -51,7 +53,7 @@ impl Time {
             ("Sub", [Value::Time(other)]) => Value::Duration(self.nanos().saturating_sub(other.nanos())),
             ("Add", [Value::Duration(by)]) => {
                 let at = Some(Timestamp::from_nanos(self.nanos().saturating_add(*by)));
-                Value::Time(Self { at, ..self.clone() })
+                Value::Time(Self { at, pointer: false, ..self.clone() })
             }
             ("Before", [Value::Time(other)]) => Value::Bool(self.at < other.at),
             ("After", [Value::Time(other)]) => Value::Bool(self.at > other.at),

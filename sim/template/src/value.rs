@@ -272,6 +272,7 @@ impl<X: Extra> Value<X> {
             Self::List(_) => "[]interface {}",
             Self::Texts(_) => "[]string",
             Self::Map(_) => "map[string]interface {}",
+            Self::Time(time) if time.pointer => "*time.Time",
             Self::Time(_) => "time.Time",
             Self::Duration(_) => "time.Duration",
             Self::Extra(extra) => extra.type_name(),

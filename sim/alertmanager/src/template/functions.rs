@@ -114,7 +114,12 @@ fn in_zone(time: &Time, name: &str) -> Result<Value, String> {
     let zone = crate::time_interval::location(name)?;
     let instant = jiff::Timestamp::from_nanosecond(i128::from(time.nanos())).map_err(|error| error.to_string())?;
     let info = zone.to_offset_info(instant);
-    Ok(Value::Time(Time { at: time.at, offset: info.offset().seconds(), zone: Arc::from(info.abbreviation()) }))
+    Ok(Value::Time(Time {
+        at: time.at,
+        offset: info.offset().seconds(),
+        zone: Arc::from(info.abbreviation()),
+        pointer: false,
+    }))
 }
 
 /// A URL for an attribute: nothing but http, https and mailto, with what is no character of a URL escaped.

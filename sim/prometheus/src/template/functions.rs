@@ -303,5 +303,5 @@ fn time(seconds: f64) -> Result<Time, String> {
         return Err(format!("{shown} cannot be represented as a nanoseconds timestamp since it overflows int64"));
     }
     let millis = nanos as i64 / 1_000_000;
-    Ok(Time::utc(Some(sim_clock::Timestamp::from_nanos(millis * 1_000_000))))
+    Ok(Time { pointer: true, ..Time::utc(Some(sim_clock::Timestamp::from_nanos(millis * 1_000_000))) })
 }

@@ -5,13 +5,28 @@ use crate::histogram::Histogram;
 use crate::promql::{self, EvalOptions, QueryValue, parse_metric};
 use crate::promqltest::describe;
 use crate::store::{Store, Value};
+use sim_wire::labels::push_quoted;
 use sim_wire::{Labels, duration};
+use std::collections::BTreeMap;
 
-pub(super) fn shown_alerts(alerts: &[(Labels, Labels)]) -> String {
+/// Annotations as labels are shown; unlike those, an empty one is there.
+fn shown_annotations(annotations: &BTreeMap<String, String>) -> String {
+    let mut text = String::from("{");
+    for (place, (name, value)) in annotations.iter().enumerate() {
+        text.push_str(if place > 0 { ", " } else { "" });
+        text.push_str(name);
+        text.push('=');
+        push_quoted(&mut text, value);
+    }
+    text + "}"
+}
+
+pub(super) fn shown_alerts(alerts: &[(Labels, BTreeMap<String, String>)]) -> String {
     if alerts.is_empty() {
         return "[]".to_owned();
     }
-    let one = |(index, (labels, annotations)): (usize, &(Labels, Labels))| {
+    let one = |(index, (labels, annotations)): (usize, &(Labels, BTreeMap<String, String>))| {
+        let annotations = shown_annotations(annotations);
         format!("            {index}:\n              Labels:{labels}\n              Annotations:{annotations}")
     };
     format!("[\n{}\n            ]", alerts.iter().enumerate().map(one).collect::<Vec<_>>().join(",\n"))
