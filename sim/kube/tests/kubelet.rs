@@ -16,6 +16,8 @@ use sim_net::{Changer, Network};
 
 #[derive(Default)]
 struct Seen {
+    /// How many of the first requests are answered after two seconds only.
+    late: usize,
     order: Vec<String>,
     asked: usize,
     healthy: bool,
@@ -46,7 +48,12 @@ impl ContainerRuntime for Toy {
                 let mut seen = answers.lock().unwrap();
                 seen.asked += 1;
                 let code = if seen.healthy { 200 } else { 503 };
-                async move { http::Response::builder().status(code).body(sim_net::http::empty()).expect("a response") }
+                let pause = Duration::from_secs(if seen.asked <= seen.late { 2 } else { 0 });
+                drop(seen);
+                async move {
+                    tokio::time::sleep(pause).await;
+                    http::Response::builder().status(code).body(sim_net::http::empty()).expect("a response")
+                }
             });
             let mut files = container.files.watch();
             let watching = async {
@@ -113,6 +120,21 @@ fn a_steady_probe_is_assumed_and_a_changed_answer_is_found_and_two_worlds_are_th
     let (one, reasons) = world();
     assert_eq!(reasons, ["Created", "Killing", "Pulled", "Pulling", "Scheduled", "Started", "Unhealthy"]);
     assert_eq!(one, world().0);
+}
+
+#[test]
+fn a_probe_that_was_answered_late_is_asked_again_though_the_network_stays_as_it_is() {
+    let seen = Arc::new(Mutex::new(Seen { healthy: true, late: 4, ..Seen::default() }));
+    cluster(Toy(seen), async |cluster| {
+        let probed = json!({"readinessProbe": {"httpGet": {"port": 8080}, "periodSeconds": 5}});
+        cluster.api().apply(pod("p", &probed)).expect("applies");
+        secs(19).await;
+        assert_eq!(condition(&cluster, "p"), "False");
+        let said = said(&cluster, "p", "Unhealthy");
+        assert!(said.iter().any(|text| text.contains("context deadline exceeded")), "{said:?}");
+        secs(15).await;
+        assert_eq!(condition(&cluster, "p"), "True");
+    });
 }
 
 /// A cluster in virtual time.

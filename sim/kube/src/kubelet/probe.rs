@@ -65,6 +65,8 @@ enum Ask {
 enum Failed {
     /// It was answered, and badly.
     Answer(String),
+    /// It was not answered in time, which may be the hour's fault and not the network's.
+    Late(String),
     /// It could not be asked: the result does not count.
     Asking(String),
 }
@@ -181,7 +183,7 @@ impl Probe {
                 Ask::Http { url, headers } => get(client, url, headers).await.map_err(Failed::Answer),
             }
         };
-        tokio::time::timeout(self.timeout, asked).await.unwrap_or_else(|_| Err(Failed::Answer(self.too_late())))
+        tokio::time::timeout(self.timeout, asked).await.unwrap_or_else(|_| Err(Failed::Late(self.too_late())))
     }
 
     /// What is told when no answer came in time.
@@ -291,16 +293,17 @@ impl Probe {
                     (good, bad) = (good + 1, 0);
                     good >= self.successes
                 }
-                Err(Failed::Answer(_)) => {
+                Err(Failed::Answer(_) | Failed::Late(_)) => {
                     (good, bad) = (0, bad + 1);
                     bad >= self.failures
                 }
                 Err(Failed::Asking(_)) => false,
             };
             let succeeded = answer.is_ok();
+            let steady = settled && before.is_some() && !matches!(answer, Err(Failed::Late(_)));
             let title = self.kind.title();
             let failure = answer.err().map(|failed| match failed {
-                Failed::Answer(why) => format!("{title} probe failed: {why}"),
+                Failed::Answer(why) | Failed::Late(why) => format!("{title} probe failed: {why}"),
                 Failed::Asking(why) => format!("{title} probe errored and resulted in unknown state: {why}"),
             });
             let note = Note::Probe { slot: self.slot, run: self.run, kind: self.kind, failure, settled };
@@ -308,7 +311,7 @@ impl Probe {
                 return;
             }
             next += self.period;
-            if settled && before.is_some() && self.fingerprint(&shared) == before {
+            if steady && self.fingerprint(&shared) == before {
                 // The answer cannot differ until the network says so; then the next regular instant asks again.
                 while self.fingerprint(&shared) == before {
                     if watch.changed().await.is_err() {
