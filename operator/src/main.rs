@@ -20,6 +20,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// A reconcile is made of thousands of small allocations, and finished spans are freed by another thread than the one that made them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[allow(clippy::disallowed_methods, reason = "here the environment comes in")]
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -115,6 +115,8 @@ fn cluster(n: usize, fleet: Fleet) -> Value {
                 "rootPath": format!("/multigres/{name}"),
             }},
             "cells": [{"name": "zone-a", "zone": "us-east-1a"}],
+            // Pods inherit the operator's own settings where a cluster says nothing: the objects would be larger with tracing.
+            "observability": {"disabled": true},
             "databases": [{"name": "postgres", "default": true, "tablegroups": groups}],
         },
     })
