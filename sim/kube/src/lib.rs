@@ -50,7 +50,7 @@
 //! who owned a map (`metadata.labels` itself) goes on owning it when its last entry went, so that another's apply conflicts.
 //!
 //! **Not done among the controllers:** metrics for HorizontalPodAutoscalers (they keep
-//! their bounds and say that there are none), the node affinity of volumes and their growth, node pressure conditions,
+//! their bounds and say that there are none), the node affinity of volumes, node pressure conditions,
 //! proportional scaling of Deployments, the indexed Job's per-index back-off and pod finalizers, preemption, EndpointSlices
 //! of more than one part, the five seconds that a namespace waits before it is emptied.
 
