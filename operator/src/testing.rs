@@ -1,7 +1,7 @@
 //! Surroundings for tests: a network of in-memory streams, a collector, a log that can be read.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     convert::Infallible,
     fmt::Write,
     io,
@@ -141,8 +141,10 @@ impl Collector {
     }
 }
 
-/// The attributes of a span; what is no text in its debug form.
+/// The attributes of a span, each of which has to stand there once; what is no text in its debug form.
 pub fn attributes(span: &Span) -> BTreeMap<String, String> {
+    let keys: BTreeSet<&str> = span.attributes.iter().map(|attribute| attribute.key.as_str()).collect();
+    assert_eq!(keys.len(), span.attributes.len(), "an attribute twice on {}: {:?}", span.name, span.attributes);
     span.attributes
         .iter()
         .map(|attribute| {

@@ -19,7 +19,9 @@ use super::error::Error;
 use super::recent::{AppliedDigest, Recent};
 use crate::host::system_time;
 use crate::labels;
-use crate::observability::{EventRecorder, Metrics, TraceOrigin, current_span_context, propagation, set_attribute};
+use crate::observability::{
+    EventRecorder, Metrics, TraceOrigin, attribute, current_span_context, propagation, set_attribute,
+};
 use crate::runtime::{ObjectKey, Store};
 
 /// Field manager of everything but the `Registered` condition.
@@ -97,13 +99,13 @@ impl<K: Written> Pass<K> {
     }
 }
 
-/// What a server-side apply did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a server-side apply did, from the least on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Applied {
-    Created,
-    Configured,
     Unchanged,
     Terminating,
+    Configured,
+    Created,
 }
 
 impl Applied {
@@ -114,6 +116,24 @@ impl Applied {
             Self::Unchanged => "unchanged",
             Self::Terminating => "terminating",
         }
+    }
+
+    /// Says it on the span of the step. A step that applies several objects says the most that was done to one of them
+    /// (`apply.result`), how many there were (`apply.count`), and to how many of them something was done (`apply.changed`).
+    fn record(self) {
+        let all = [Self::Unchanged, Self::Terminating, Self::Configured, Self::Created];
+        let is_change = |applied: Self| applied >= Self::Configured;
+        let before =
+            attribute("apply.result").and_then(|told| all.into_iter().find(|one| told.as_str() == one.as_str()));
+        let Some(before) = before else { return set_attribute("apply.result", self.as_str()) };
+        let number = |key: &str, first: i64| match attribute(key) {
+            Some(opentelemetry::Value::I64(number)) => number,
+            _ => first,
+        };
+        let changed = number("apply.changed", i64::from(is_change(before))) + i64::from(is_change(self));
+        set_attribute("apply.count", number("apply.count", 1) + 1);
+        set_attribute("apply.changed", changed);
+        set_attribute("apply.result", self.max(before).as_str());
     }
 }
 
@@ -138,12 +158,12 @@ impl Tools {
         if let (Some(cached), Some(known)) = (cache.get(&key), &known) {
             // What goes is not written to; when it is gone, this reconcile comes again and creates it anew.
             if cached.meta().deletion_timestamp.is_some() {
-                set_attribute("apply.result", Applied::Terminating.as_str());
+                Applied::Terminating.record();
                 return Ok(cached.as_ref().clone());
             }
             let stored = digest(&substance(known.as_ref())?);
             if self.recent.is_applied::<K>(&key, AppliedDigest { desired: asked, stored }) {
-                set_attribute("apply.result", Applied::Unchanged.as_str());
+                Applied::Unchanged.record();
                 return Ok(known.as_ref().clone());
             }
         }
@@ -161,7 +181,7 @@ impl Tools {
             Some(_) => Applied::Configured,
             None => Applied::Created,
         };
-        set_attribute("apply.result", applied.as_str());
+        applied.record();
         if applied != Applied::Unchanged {
             pass.changed = true;
             self.recent.remember(stored.clone());

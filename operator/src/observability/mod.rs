@@ -45,6 +45,7 @@ pub mod telemetry;
 pub use events::EventRecorder;
 pub use metrics::Metrics;
 pub use span::{
-    ETCD_KV_SERVICE, Failure, TraceOrigin, current_span_context, etcd_call, record_failure, set_attribute, step,
+    ETCD_KV_SERVICE, Failure, TraceOrigin, attribute, current_span_context, etcd_call, record_failure, set_attribute,
+    step,
 };
 pub use telemetry::Telemetry;

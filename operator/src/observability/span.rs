@@ -1,12 +1,16 @@
 //! Opening spans, and recording what went wrong in them.
 
-use std::{cell::Cell, fmt};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt,
+};
 
 use opentelemetry::{
     Context, KeyValue, Value,
     trace::{SpanContext, Status, TraceContextExt},
 };
-use tracing::{Instrument, Span, span::Id};
+use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// The target of spans that are exported.
@@ -125,16 +129,36 @@ fn at(span: &Span, origin: TraceOrigin) {
     }
 }
 
-/// Sets an attribute on the current span.
+/// Sets an attribute on the current span; the last value counts.
 pub fn set_attribute(key: &'static str, value: impl Into<Value>) {
-    with_current(|span| span.set_attribute(key, value));
+    with_current(|span| set_on(&span, key, value));
+}
+
+/// The attribute as it was set on the current span, where that is one of [`step`] or a root.
+pub fn attribute(key: &str) -> Option<Value> {
+    let current = Span::current();
+    FRAME.try_with(|frame| frame.is_of(&current).then(|| frame.attributes.borrow().get(key).cloned())).ok()??
+}
+
+/// The SDK appends: of two values for one key both would be sent, which OTLP forbids. A frame keeps the last until its span ends.
+fn set_on(span: &Span, key: &'static str, value: impl Into<Value>) {
+    let mut value = Some(value.into());
+    let _ = FRAME.try_with(|frame| {
+        if frame.is_of(span) {
+            frame.attributes.borrow_mut().extend(value.take().map(|value| (key, value)));
+        }
+    });
+    if let Some(value) = value {
+        span.set_attribute(key, value);
+    }
 }
 
 /// Records an error on the current span: an `exception` event, status Error with the message, `error.message`, and `error.component`
 /// where it concerns one.
 pub fn record_failure(error: &impl Failure) {
+    let current = Span::current();
     let _ = FRAME.try_with(|frame| {
-        if frame.span.is_some() && frame.span == Span::current().id() {
+        if frame.is_of(&current) {
             frame.failed.set(true);
         }
     });
@@ -144,15 +168,31 @@ pub fn record_failure(error: &impl Failure) {
     }
 }
 
-/// The innermost span that this task opened by [`step`] or as a root, and whether an error was recorded on it.
+/// The innermost span that this task opened by [`step`] or as a root.
 struct Frame {
-    span: Option<Id>,
+    span: Span,
+    /// Whether an error was recorded on it.
     failed: Cell<bool>,
+    /// What was set on it; it goes to the span when the frame ends.
+    attributes: RefCell<BTreeMap<&'static str, Value>>,
 }
 
 impl Frame {
     fn of(span: &Span) -> Self {
-        Self { span: span.id(), failed: Cell::new(false) }
+        Self { span: span.clone(), failed: Cell::new(false), attributes: RefCell::default() }
+    }
+
+    /// Never where the span is disabled: nothing is traced then.
+    fn is_of(&self, span: &Span) -> bool {
+        self.span.id().is_some() && self.span.id() == span.id()
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        for (key, value) in std::mem::take(self.attributes.get_mut()) {
+            self.span.set_attribute(key, value);
+        }
     }
 }
 
@@ -176,8 +216,8 @@ pub(crate) fn record_error(error_type: &str, message: &str) {
                 KeyValue::new("exception.message", message.to_owned()),
             ],
         );
-        span.set_attribute("error.type", error_type.to_owned());
-        span.set_attribute("error.message", message.to_owned());
+        set_on(&span, "error.type", error_type.to_owned());
+        set_on(&span, "error.message", message.to_owned());
         span.set_status(Status::error(message.to_owned()));
     });
 }

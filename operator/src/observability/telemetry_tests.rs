@@ -15,7 +15,7 @@ use crate::{
         otlp::Protocol,
         propagation::TraceParent,
         record_failure, set_attribute,
-        span::{ReconcileScope, reconcile_root, succeeded},
+        span::{ReconcileScope, attribute, reconcile_root, succeeded},
         step,
     },
     testing::{Collector, Lines, attributes, hex, host, in_runtime},
@@ -332,6 +332,28 @@ impl GrpcCollector {
         });
         Box::new(near)
     }
+}
+
+#[test]
+fn an_attribute_that_is_set_again_has_the_last_value_and_stands_once() {
+    let ((), collector, _) = traced(|| {
+        reconcile_root(scope(), "Root", TraceOrigin::Root, async {
+            set_attribute("cr.generation", 1);
+            let failing = step("Step", async {
+                for result in ["created", "unchanged"] {
+                    set_attribute("apply.result", result);
+                }
+                assert_eq!(attribute("apply.result"), Some("unchanged".into()));
+                assert_eq!(attribute("cr.generation"), None, "it is the root's");
+                record_failure(&Unavailable);
+                Err::<(), _>(Unavailable)
+            });
+            failing.await.unwrap_err();
+            set_attribute("cr.generation", 2);
+        })
+    });
+    assert_eq!(attributes(&collector.span("Step"))["apply.result"], "unchanged");
+    assert_eq!(attributes(&collector.span("Root"))["cr.generation"], "2");
 }
 
 #[test]
