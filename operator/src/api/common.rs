@@ -181,7 +181,8 @@ pub struct ObservabilityConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["otlp", "none", "console"]))]
     pub traces_exporter: Option<String>,
-    /// `OTEL_METRICS_EXPORTER`; `prometheus` opens a metrics port on gateways, orchestrators and poolers.
+    /// `OTEL_METRICS_EXPORTER`; `prometheus` opens a metrics port on gateways, orchestrators, poolers and MultiAdmin, which
+    /// needs no endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["otlp", "none", "console", "prometheus"]))]
     pub metrics_exporter: Option<String>,

@@ -312,7 +312,9 @@ impl ClusterController {
     ) -> Result<Workload, Error> {
         let desired = multiadmin::admin_deployment(cluster, spec, topo, &self.tools.operator_env);
         let deployment = self.tools.apply(pass, &self.deployments, &desired, Some("MultiAdmin Deployment")).await?;
-        self.tools.apply(pass, &self.services, &multiadmin::admin_service(cluster), None).await?;
+        self.tools
+            .apply(pass, &self.services, &multiadmin::admin_service(cluster, &self.tools.operator_env), None)
+            .await?;
         Ok(Workload::from(&deployment))
     }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Probe, Service};
 use kube::ResourceExt;
 
-use super::otel::TelemetrySettings;
+use super::otel::{self, TelemetrySettings};
 use super::{
     Stateless, child_meta, container_ports, deployment, env, http_get, pull_policy, pull_secrets, service, some_mounts,
     some_volumes, strings,
@@ -19,6 +19,7 @@ use crate::resolver::defaults;
 
 const HTTP_PORT: u16 = 18000;
 const GRPC_PORT: u16 = 18070;
+const ADMIN_PORTS: [(&str, u16); 2] = [("http", HTTP_PORT), ("grpc", GRPC_PORT)];
 const WEB_PORT: u16 = 18100;
 const POSTGRES_PORT: u16 = 15432;
 /// Seconds before, and between, liveness probes.
@@ -89,7 +90,7 @@ pub fn admin_deployment(
             "--pprof-http=true".to_owned(),
         ]),
         env: (!settings.env.is_empty()).then(|| settings.env.clone()),
-        ports: container_ports(&[("http", HTTP_PORT), ("grpc", GRPC_PORT)]),
+        ports: container_ports(&settings.with_metrics_port(&ADMIN_PORTS)),
         resources: spec.resources.clone(),
         volume_mounts: some_mounts(settings.mounts.clone()),
         ..Container::default()
@@ -100,10 +101,11 @@ pub fn admin_deployment(
 }
 
 /// MultiAdmin's Service.
-pub fn admin_service(cluster: &MultigresCluster) -> Service {
+pub fn admin_service(cluster: &MultigresCluster, operator_env: &BTreeMap<String, String>) -> Service {
     let labels = object_labels(cluster, component::MULTIADMIN);
     let meta = child_meta(cluster, names::multiadmin(&cluster.name_any()), labels.clone());
-    service(meta, &labels, &[("http", HTTP_PORT), ("grpc", GRPC_PORT)])
+    let metrics = otel::metrics_port(cluster.spec.observability.as_ref(), operator_env);
+    service(meta, &labels, &otel::with_metrics_port(&ADMIN_PORTS, metrics))
 }
 
 /// The Deployment of the web front end. It talks to the gateway of the first cell.

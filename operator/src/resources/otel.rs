@@ -2,7 +2,7 @@
 //!
 //! Each field of an [`ObservabilityConfig`] that is absent falls back to the operator's own environment, one by one. Of what has no field,
 //! the argument of a ratio sampler and the resource's attributes are taken from there, too, and the headers where the endpoint is: they
-//! may hold credentials, which are nobody else's.
+//! may hold credentials, which are nobody else's. Without an endpoint there are no settings, but those of metrics that are scraped.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,10 @@ const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const METRICS_EXPORTER: &str = "OTEL_METRICS_EXPORTER";
+/// Namespaces of attributes that are about one process, its pod and its host.
+const OF_ONE_PROCESS: [&str; 7] = ["service.", "k8s.", "host.", "process.", "container.", "telemetry.", "os."];
+/// Of these, what is true of all pods.
+const OF_THE_CLUSTER: &str = "k8s.cluster.";
 /// The exporter that serves metrics instead of sending them.
 const PROMETHEUS: &str = "prometheus";
 /// Where it serves them: the port that OpenTelemetry's exporters have by default.
@@ -60,8 +64,17 @@ impl TelemetrySettings {
             field.clone().filter(|value| !value.is_empty()).or_else(|| operator_env.get(name).cloned())
         };
         let endpoint = value(&config.otlp_endpoint, ENDPOINT).unwrap_or_default();
-        if endpoint.is_empty() || endpoint == DISABLED {
+        if endpoint == DISABLED {
             return Self::default();
+        }
+        if endpoint.is_empty() {
+            // Metrics that are scraped need nobody to send them to; all else does.
+            let mut settings = Self::default();
+            if value(&config.metrics_exporter, METRICS_EXPORTER).as_deref() == Some(PROMETHEUS) {
+                settings.env.push(env(METRICS_EXPORTER, PROMETHEUS));
+                settings.open_metrics_port();
+            }
+            return settings;
         }
         let mut settings = Self { env: vec![env(ENDPOINT, endpoint.clone())], ..Self::default() };
         for (name, field) in [
@@ -84,7 +97,7 @@ impl TelemetrySettings {
         for (name, value) in [
             ("OTEL_TRACES_SAMPLER_ARG", ratio.flatten()),
             ("OTEL_EXPORTER_OTLP_HEADERS", headers.flatten()),
-            (ATTRIBUTES, operator_env.get(ATTRIBUTES).map(|attributes| of_no_service(attributes))),
+            (ATTRIBUTES, operator_env.get(ATTRIBUTES).map(|attributes| of_no_process(attributes))),
         ] {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 settings.env.push(env(name, value));
@@ -94,11 +107,15 @@ impl TelemetrySettings {
             settings.add_sampling_file(file);
         }
         if settings.env.iter().any(|var| var.name == METRICS_EXPORTER && var.value.as_deref() == Some(PROMETHEUS)) {
-            settings.metrics_port = Some(METRICS_PORT);
-            settings.env.push(env("OTEL_EXPORTER_PROMETHEUS_HOST", "0.0.0.0"));
-            settings.env.push(env("OTEL_EXPORTER_PROMETHEUS_PORT", METRICS_PORT.to_string()));
+            settings.open_metrics_port();
         }
         settings
+    }
+
+    fn open_metrics_port(&mut self) {
+        self.metrics_port = Some(METRICS_PORT);
+        self.env.push(env("OTEL_EXPORTER_PROMETHEUS_HOST", "0.0.0.0"));
+        self.env.push(env("OTEL_EXPORTER_PROMETHEUS_PORT", METRICS_PORT.to_string()));
     }
 
     /// The ports of a container or Service: its own, and the one for metrics where that is open.
@@ -129,10 +146,14 @@ impl TelemetrySettings {
     }
 }
 
-/// The attributes (`key=value`, with commas between them) but those that say which service the operator itself is.
-fn of_no_service(attributes: &str) -> String {
-    let kept = attributes.split(',').filter(|attribute| !attribute.trim_start().starts_with("service."));
-    kept.collect::<Vec<_>>().join(",")
+/// The attributes (`key=value`, with commas between them) but those that say what the operator itself is and where it runs. They are true of
+/// no other process, and those of its pod would roll every pod of the data plane at each of its starts.
+fn of_no_process(attributes: &str) -> String {
+    let is_kept = |attribute: &&str| {
+        let key = attribute.trim_start();
+        key.starts_with(OF_THE_CLUSTER) || !OF_ONE_PROCESS.iter().any(|namespace| key.starts_with(namespace))
+    };
+    attributes.split(',').filter(is_kept).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -189,7 +210,8 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret"),
             (
                 "OTEL_RESOURCE_ATTRIBUTES",
-                "service.name=operator,deployment.environment.name=prod, service.version=1,team=db",
+                "service.name=operator,deployment.environment.name=prod, service.version=1,k8s.pod.name=operator-1,\
+                 host.name=node-1,process.pid=1,container.id=7,telemetry.sdk.name=x,k8s.cluster.name=east,team=db",
             ),
         ] {
             operator.insert(name.into(), value.into());
@@ -201,7 +223,7 @@ mod tests {
         assert_eq!(value(&inherited, "OTEL_TRACES_SAMPLER_ARG").as_deref(), Some("0.25"));
         assert_eq!(value(&inherited, "OTEL_EXPORTER_OTLP_HEADERS").as_deref(), Some("authorization=secret"));
         let attributes = value(&inherited, "OTEL_RESOURCE_ATTRIBUTES");
-        assert_eq!(attributes.as_deref(), Some("deployment.environment.name=prod,team=db"));
+        assert_eq!(attributes.as_deref(), Some("deployment.environment.name=prod,k8s.cluster.name=east,team=db"));
         let elsewhere = ObservabilityConfig {
             otlp_endpoint: Some("http://team:4318".into()),
             traces_sampler: Some("always_on".into()),
@@ -224,6 +246,17 @@ mod tests {
         assert!(second.iter().all(|var| !var.name.contains("PROMETHEUS")), "{second:?}");
         assert!(second.iter().any(|var| var.name == METRICS_EXPORTER && var.value.as_deref() == Some("none")));
         assert_eq!(settings.with_metrics_port(&[("http", 1)]), [("http", 1), ("metrics", 9464)]);
+        let alone = TelemetrySettings::new(Some(&config), &BTreeMap::new());
+        assert_eq!(
+            (names(&alone), alone.metrics_port),
+            (
+                vec!["OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"],
+                Some(9464)
+            ),
+            "what is scraped needs no endpoint"
+        );
+        let disabled = ObservabilityConfig { otlp_endpoint: Some("disabled".into()), ..config };
+        assert_eq!(TelemetrySettings::new(Some(&disabled), &BTreeMap::new()), TelemetrySettings::default());
         let pushed = TelemetrySettings::new(None, &operator_env());
         assert_eq!((pushed.metrics_port, pushed.of_second_process()), (None, pushed.env));
     }

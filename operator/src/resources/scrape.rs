@@ -1,6 +1,6 @@
 //! What monitoring stacks scrape of a cluster: one object a component that has a metrics port, over all its cells and shards.
 //!
-//! etcd always has one. The data plane pushes its metrics; gateway, orchestrator and pooler open a port only where
+//! etcd always has one. The data plane pushes its metrics; gateway, orchestrator, pooler and MultiAdmin open a port only where
 //! `observability.metricsExporter` is `prometheus`.
 
 use std::collections::BTreeMap;
@@ -46,6 +46,7 @@ pub fn scraped(
             (component::MULTIGATEWAY, "multigateway"),
             (component::MULTIORCH, "multiorch"),
             (component::SHARD_POOL, "multipooler"),
+            (component::MULTIADMIN, "multiadmin"),
         ]);
     }
     let one = |(component, suffix): (&str, &str)| {
@@ -119,7 +120,7 @@ mod tests {
         cluster.spec.observability = Some(prometheus.clone());
         assert_eq!(
             names(&cluster, true),
-            ["minimal-etcd", "minimal-multigateway", "minimal-multiorch", "minimal-multipooler"]
+            ["minimal-etcd", "minimal-multigateway", "minimal-multiorch", "minimal-multipooler", "minimal-multiadmin"]
         );
         cluster.spec.observability = Some(ObservabilityConfig { scrape_objects: Some(false), ..prometheus });
         assert!(names(&cluster, true).is_empty());

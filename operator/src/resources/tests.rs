@@ -34,7 +34,7 @@ fn multiadmin_of_the_minimal_sample() {
     let web = resolver::multiadmin_web(&cluster, &NoTemplates).unwrap();
     let admin = multiadmin::admin_deployment(&cluster, &admin, &topo().reference, &env);
     insta::assert_yaml_snapshot!("multiadmin_deployment", yaml(&admin));
-    insta::assert_yaml_snapshot!("multiadmin_service", yaml(&multiadmin::admin_service(&cluster)));
+    insta::assert_yaml_snapshot!("multiadmin_service", yaml(&multiadmin::admin_service(&cluster, &env)));
     insta::assert_yaml_snapshot!("multiadmin_web_deployment", yaml(&multiadmin::web_deployment(&cluster, &web)));
     insta::assert_yaml_snapshot!("multiadmin_web_service", yaml(&multiadmin::web_service(&cluster)));
 }
