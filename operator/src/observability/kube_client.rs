@@ -170,6 +170,7 @@ fn with_traceparent(mut request: Request<Body>) -> Request<Body> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ApiCall {
     method: Method,
+    scheme: &'static str,
     host: String,
     group: String,
     version: String,
@@ -184,6 +185,7 @@ impl ApiCall {
     fn of(method: &Method, uri: &http::Uri) -> Self {
         let mut call = Self {
             method: method.clone(),
+            scheme: if uri.scheme_str() == Some("http") { "http" } else { "https" },
             host: uri.authority().map(ToString::to_string).unwrap_or_default(),
             group: String::new(),
             version: String::new(),
@@ -238,24 +240,35 @@ impl ApiCall {
     }
 
     fn template(&self) -> String {
-        let mut template = match (self.version.as_str(), self.group.as_str()) {
+        self.path("{namespace}", "{name}")
+    }
+
+    /// Without the query, which says how and not what: `continue` tokens are long.
+    fn url(&self) -> String {
+        format!("{}://{}{}", self.scheme, self.host, self.path(&self.namespace, &self.name))
+    }
+
+    fn path(&self, namespace: &str, name: &str) -> String {
+        let mut path = match (self.version.as_str(), self.group.as_str()) {
             ("", _) => return self.resource.clone(),
             (version, "") => format!("/api/{version}"),
             (version, group) => format!("/apis/{group}/{version}"),
         };
         if !self.namespace.is_empty() {
-            template.push_str("/namespaces/{namespace}");
+            path.push_str("/namespaces/");
+            path.push_str(namespace);
         }
-        template.push('/');
-        template.push_str(&self.resource);
+        path.push('/');
+        path.push_str(&self.resource);
         if !self.name.is_empty() {
-            template.push_str("/{name}");
+            path.push('/');
+            path.push_str(name);
         }
         if !self.subresource.is_empty() {
-            template.push('/');
-            template.push_str(&self.subresource);
+            path.push('/');
+            path.push_str(&self.subresource);
         }
-        template
+        path
     }
 
     /// The verb of RBAC rules and audit logs.
@@ -279,6 +292,7 @@ impl ApiCall {
             otel.name = self.span_name(),
             otel.kind = "client",
             http.request.method = self.method.as_str(),
+            url.full = self.url(),
             url.template = self.template(),
             server.address = address,
             server.port = port.map(i64::from),
@@ -354,6 +368,7 @@ mod tests {
             let call = call(method, uri);
             assert_eq!(call.span_name(), name, "{uri}");
             assert_eq!(call.template(), template, "{uri}");
+            assert_eq!(call.url(), uri.split('?').next().unwrap_or_default(), "{uri}");
             assert_eq!(call.verb(), verb, "{uri}");
         }
     }

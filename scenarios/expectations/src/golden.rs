@@ -146,7 +146,7 @@ fn rendered(input: &GoldenInput) -> String {
 }
 
 /// Attributes that follow from the span's name or are the same on every span of its kind.
-const OMITTED_ATTRIBUTES: [&str; 8] = [
+const OMITTED_ATTRIBUTES: [&str; 9] = [
     "http.request.method",
     "k8s.api.group",
     "k8s.api.resource",
@@ -154,6 +154,7 @@ const OMITTED_ATTRIBUTES: [&str; 8] = [
     "k8s.namespace",
     "k8s.namespace.name",
     "server.port",
+    "url.full",
     "url.template",
 ];
 
