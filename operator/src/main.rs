@@ -14,6 +14,7 @@ use multigres_operator::{
     cluster_config::{ClusterConfigError, in_cluster},
     config::{BUILD_DATE, COMMIT, Config, Invocation, USAGE, VERSION},
     host::{BoxedIo, BoxedListener, Connector, Files, Host, Listener, Process, ProcessUsage, Shutdown, ShutdownHandle},
+    observability::panics::panic_hook,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Ok(Invocation::Help) => return print(USAGE),
         Err(error) => return fail(&error, error.exit_code()),
     };
+    std::panic::set_hook(Box::new(panic_hook(config.telemetry.log_format, Arc::new(write_line))));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}"), 1),

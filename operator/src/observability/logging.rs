@@ -109,7 +109,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     }
 }
 
-fn line(format: LogFormat, level: Level, now: jiff::Timestamp, message: &str, rest: Vec<(String, Value)>) -> String {
+pub(super) fn line(
+    format: LogFormat,
+    level: Level,
+    now: jiff::Timestamp,
+    message: &str,
+    rest: Vec<(String, Value)>,
+) -> String {
     let level = match level {
         Level::ERROR => "error",
         Level::WARN => "warn",

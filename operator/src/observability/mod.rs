@@ -35,6 +35,7 @@ pub mod logging;
 pub mod metrics;
 pub mod metrics_export;
 pub mod otlp;
+pub mod panics;
 pub mod propagation;
 pub mod registry;
 pub mod sampling;
