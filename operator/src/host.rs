@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     fmt, io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -138,16 +139,16 @@ impl hyper::rt::Write for HostIo {
 
 /// Opens listeners for the metrics and the health server.
 pub trait Listen: Send + Sync + 'static {
-    /// Listens on `port` of every address of the host.
-    fn listen(&self, port: u16) -> BoxFuture<'static, io::Result<BoxedListener>>;
+    /// Listens on a port of one address of the host, or of every one where that is the unspecified address.
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<BoxedListener>>;
 }
 
 impl<F> Listen for F
 where
-    F: Fn(u16) -> BoxFuture<'static, io::Result<BoxedListener>> + Send + Sync + 'static,
+    F: Fn(SocketAddr) -> BoxFuture<'static, io::Result<BoxedListener>> + Send + Sync + 'static,
 {
-    fn listen(&self, port: u16) -> BoxFuture<'static, io::Result<BoxedListener>> {
-        self(port)
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<BoxedListener>> {
+        self(address)
     }
 }
 
@@ -286,7 +287,7 @@ pub(crate) fn system_time() -> SystemTime {
 /// What the operator needs from its surroundings.
 ///
 /// ```
-/// # use std::{collections::BTreeMap, io, sync::Arc};
+/// # use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 /// # use futures::future::BoxFuture;
 /// use multigres_operator::host::{BoxedIo, BoxedListener, Connector, Host, NoFiles, Shutdown};
 ///
@@ -296,8 +297,8 @@ pub(crate) fn system_time() -> SystemTime {
 ///     connector: Connector::new(|uri: http::Uri| -> BoxFuture<'static, io::Result<BoxedIo>> {
 ///         Box::pin(async move { Err(io::Error::other(format!("no way to {uri}"))) })
 ///     }),
-///     listen: Arc::new(|port: u16| -> BoxFuture<'static, io::Result<BoxedListener>> {
-///         Box::pin(async move { Err(io::Error::other(format!("port {port} is taken"))) })
+///     listen: Arc::new(|address: SocketAddr| -> BoxFuture<'static, io::Result<BoxedListener>> {
+///         Box::pin(async move { Err(io::Error::other(format!("{address} is taken"))) })
 ///     }),
 ///     env: BTreeMap::from([("POD_NAMESPACE".into(), "multigres-operator".into())]),
 ///     args: vec!["--metrics-secure=false".into()],

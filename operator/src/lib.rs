@@ -27,7 +27,7 @@
 //!
 //! let env = [("POD_NAMESPACE".to_owned(), "multigres-operator".to_owned())].into();
 //! match Config::parse(&["--webhook-enable=false".to_owned()], &env) {
-//!     Ok(Invocation::Run(config)) => assert_eq!(config.metrics_port, Some(8443)),
+//!     Ok(Invocation::Run(config)) => assert_eq!(config.metrics_address.map(|address| address.port()), Some(8443)),
 //!     other => panic!("{other:?}"),
 //! }
 //! ```

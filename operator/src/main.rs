@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
+    net::SocketAddr,
     process::ExitCode,
     sync::Arc,
 };
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let config = match Config::parse(&args, &env) {
-        Ok(Invocation::Run(config)) => *config,
+        Ok(Invocation::Run(config)) => config.with_build(COMMIT, BUILD_DATE),
         Ok(Invocation::Version) => {
             return print(&format!("multigres-operator {VERSION} (commit {COMMIT}, built {BUILD_DATE})\n"));
         }
@@ -154,13 +155,15 @@ impl Listener for Tcp {
     }
 }
 
-fn listen(port: u16) -> BoxFuture<'static, io::Result<BoxedListener>> {
+fn listen(address: SocketAddr) -> BoxFuture<'static, io::Result<BoxedListener>> {
     Box::pin(async move {
         // Where the machine has no IPv6, the IPv4 addresses alone.
-        let listener = match TcpListener::bind(("::", port)).await {
+        let listener = match TcpListener::bind(address).await {
             Ok(listener) => listener,
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-            Err(_) => TcpListener::bind(("0.0.0.0", port)).await?,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse || !address.ip().is_unspecified() => {
+                return Err(error);
+            }
+            Err(_) => TcpListener::bind(("0.0.0.0", address.port())).await?,
         };
         Ok(Box::new(Tcp(listener)) as BoxedListener)
     })

@@ -1,6 +1,12 @@
 //! From a [`Host`] and a [`Config`] to a running operator, and to its graceful end.
 
-use std::{collections::BTreeMap, io, pin::pin, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv6Addr, SocketAddr},
+    pin::pin,
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use tokio::time::timeout;
@@ -136,14 +142,14 @@ async fn serve(
         let telemetry = telemetry.clone();
         servers.spawn(async move { telemetry.scope(following).await });
     }
-    if let Some(port) = config.health_port {
-        let listener = listen(host, port, "health probes").await?;
+    if let Some(address) = config.health_address {
+        let listener = listen(host, address, "health probes").await?;
         let (health, telemetry) = (health.clone(), telemetry.clone());
         servers.spawn(async move { telemetry.scope(serve_health(listener, health, telemetry.clone())).await });
     }
-    if let Some(port) = config.metrics_port {
+    if let Some(address) = config.metrics_address {
         let protection = Protection::of(config, host, &client)?;
-        let listener = listen(host, port, "metrics").await?;
+        let listener = listen(host, address, "metrics").await?;
         let telemetry = telemetry.clone();
         let registry = telemetry.metrics().registry().clone();
         servers.spawn(async move {
@@ -159,7 +165,7 @@ async fn serve(
         exporter
     });
     if let Some(webhooks) = &config.webhooks {
-        let listener = listen(host, webhooks.port, "webhooks").await?;
+        let listener = listen(host, SocketAddr::from((Ipv6Addr::UNSPECIFIED, webhooks.port)), "webhooks").await?;
         let certificate = Certificate::missing();
         let keeping = keep_certificate(webhooks, host, &parts, certificate.clone(), health.clone())?;
         let serving = Webhooks::new(client.clone(), telemetry.clone(), &webhooks.namespace, &webhooks.account)
@@ -290,8 +296,9 @@ impl Protection {
     }
 }
 
-async fn listen(host: &Host, port: u16, purpose: &'static str) -> Result<crate::host::BoxedListener, Error> {
-    host.listen.listen(port).await.map_err(|source| Error::Listen { port, purpose, source })
+async fn listen(host: &Host, address: SocketAddr, purpose: &'static str) -> Result<crate::host::BoxedListener, Error> {
+    let port = address.port();
+    host.listen.listen(address).await.map_err(|source| Error::Listen { port, purpose, source })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
@@ -127,7 +128,7 @@ fn run_until(patch_status: u16, reconciles: usize, flags: &[&str]) -> Ran {
         });
         let (handle, mut host) = host(connector, &lines);
         let opened = doors.clone();
-        host.listen = Arc::new(move |port: u16| opened.listen(port));
+        host.listen = Arc::new(move |address: SocketAddr| opened.listen(address));
         host.env = BTreeMap::from([
             ("POD_NAMESPACE".to_owned(), "multigres-operator".to_owned()),
             ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), "http://collector:4318".to_owned()),
@@ -255,7 +256,7 @@ fn an_operator_that_is_killed_leaves_nothing_that_runs() {
         let (_handle, mut host) = host(collector.connector(), &lines);
         let doors = Doors::default();
         let opened = doors.clone();
-        host.listen = Arc::new(move |port: u16| opened.listen(port));
+        host.listen = Arc::new(move |address: SocketAddr| opened.listen(address));
         host.env = BTreeMap::from([
             ("POD_NAMESPACE".to_owned(), "multigres-operator".to_owned()),
             ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), "http://collector:4318".to_owned()),

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     fmt::Write,
     io,
+    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
@@ -40,7 +41,7 @@ pub fn host(connector: Connector, lines: &Lines) -> (ShutdownHandle, Host) {
     let host = Host {
         kube_config: kube::Config::new("http://kubernetes".parse().unwrap()),
         connector,
-        listen: Arc::new(|_: u16| -> BoxFuture<'static, io::Result<BoxedListener>> {
+        listen: Arc::new(|_: SocketAddr| -> BoxFuture<'static, io::Result<BoxedListener>> {
             Box::pin(async { Err(io::Error::other("no network")) })
         }),
         env: BTreeMap::new(),
@@ -177,7 +178,8 @@ impl Listener for Door {
 pub struct Doors(Arc<Mutex<BTreeMap<u16, tokio::sync::mpsc::Sender<BoxedIo>>>>);
 
 impl Doors {
-    pub fn listen(&self, port: u16) -> BoxFuture<'static, io::Result<BoxedListener>> {
+    pub fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<BoxedListener>> {
+        let port = address.port();
         let (sender, receiver) = tokio::sync::mpsc::channel(8);
         self.0.lock().unwrap().insert(port, sender);
         Box::pin(async { Ok(Box::new(Door(receiver)) as BoxedListener) })

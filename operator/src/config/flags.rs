@@ -1,6 +1,9 @@
 //! The command line: what `--help` says, and the values of flags.
 
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use super::ConfigError;
 
@@ -27,8 +30,9 @@ Reconciling
   --sync-period D                   how often every object is looked at though nothing has happened (default 10h)
 
 Ports
-  --health-probe-bind-address ADDR  where /healthz and /readyz are served, :port; 0 disables (default :8081)
-  --metrics-bind-address ADDR       where /metrics is served, :port; 0 disables (default :8443)
+  --health-probe-bind-address ADDR  where /healthz and /readyz are served, :port (every address) or
+                                    address:port; 0 disables (default :8081)
+  --metrics-bind-address ADDR       where /metrics is served, likewise (default :8443)
   --metrics-secure[=BOOL]           serve /metrics over TLS, and only to clients that may get it: by a bearer token
                                     (TokenReview and SubjectAccessReview) or by a client certificate (default true)
   --metrics-cert-path DIR           certificate of /metrics; read anew when it changes (default: one that the operator
@@ -57,15 +61,25 @@ Logging
   --log-level-file PATH             a file with LEVELS that count instead as long as it is there (a mounted ConfigMap);
                                     changes of it need no restart
 
+Flags of the operator in Go
+  --zap-devel[=BOOL], --zap-encoder json|console, --zap-log-level LEVEL
+                                    deprecated: set --log-format and --log-level, where these are not given
+  --zap-stacktrace-level, --zap-time-encoding, --enable-http2
+                                    do nothing, and say so
+
   --version                         print version, commit and build date
   --help                            print this
 
 Environment
   POD_NAMESPACE                     the operator's own namespace (required)
   POD_SERVICE_ACCOUNT               its service account
-  OTEL_EXPORTER_OTLP_ENDPOINT       where traces go; without it nothing is traced. All OTEL_* variables of the
-                                    OpenTelemetry specification that concern exporters, sampling, batches and the
-                                    resource are followed, and are the default of the data plane's telemetry
+  OTEL_EXPORTER_OTLP_ENDPOINT       where traces go; without it nothing is traced. Followed as the OpenTelemetry
+                                    specification says: OTEL_SDK_DISABLED, OTEL_EXPORTER_OTLP_* (of traces and of
+                                    metrics, too), OTEL_TRACES_EXPORTER (otlp, console, none), OTEL_TRACES_SAMPLER,
+                                    …_ARG, OTEL_BSP_*, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES; with --otlp-metrics
+                                    also OTEL_METRICS_EXPORTER (otlp, none), OTEL_METRIC_EXPORT_INTERVAL and …_TIMEOUT. What
+                                    is set and not available (delta temporality, other histograms and propagators) costs
+                                    one line at the start. All are the default of the data plane's telemetry
 ";
 
 pub(super) fn boolean(flag: &str, inline: Option<String>) -> Result<bool, ConfigError> {
@@ -76,16 +90,24 @@ pub(super) fn boolean(flag: &str, inline: Option<String>) -> Result<bool, Config
     }
 }
 
-pub(super) fn port(flag: &str, value: &str) -> Result<Option<u16>, ConfigError> {
+/// A port at every address of the host.
+pub(super) fn every_address(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
+}
+
+/// `:port`, or an address of the host with a port; none where that is switched off.
+pub(super) fn bind_address(flag: &str, value: &str) -> Result<Option<SocketAddr>, ConfigError> {
     if value == "0" {
         return Ok(None);
     }
-    let bad = || bad(flag, value, ":port (every address of the host), or 0 to disable");
+    let bad = || bad(flag, value, ":port (every address of the host), address:port, or 0 to disable");
     let (host, port) = value.rsplit_once(':').ok_or_else(bad)?;
-    if !matches!(host, "" | "0.0.0.0" | "[::]") {
-        return Err(bad());
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)?;
+    match host {
+        "" | "0.0.0.0" | "[::]" => Ok(Some(every_address(port))),
+        "localhost" => Ok(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))),
+        _ => value.parse().map(Some).map_err(|_| bad()),
     }
-    port.parse().ok().filter(|port| *port != 0).map(Some).ok_or_else(bad)
 }
 
 /// As Go writes durations: `15s`, `1m30s`, `500ms`.

@@ -10,26 +10,29 @@
 //! let env = BTreeMap::from([("POD_NAMESPACE".to_owned(), "multigres-operator".to_owned())]);
 //! let args = ["--webhook-enable=false", "--health-probe-bind-address", ":9081"].map(str::to_owned);
 //! let Ok(Invocation::Run(config)) = Config::parse(&args, &env) else { panic!() };
-//! assert_eq!((config.metrics_port, config.health_port), (Some(8443), Some(9081)));
+//! assert_eq!(config.health_address, Some("[::]:9081".parse().unwrap()));
 //! ```
 //!
 //! | module | what it reads |
 //! |---|---|
 //! | [`flags`] | the values of flags |
+//! | `original` | flags of the operator in Go |
 //! | `otel` | `OTEL_*` |
 
 pub mod flags;
+mod original;
 mod otel;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 pub use self::flags::USAGE;
 use self::{
-    flags::{bad, boolean, duration, number, port},
+    flags::{bad, bind_address, boolean, duration, every_address, number},
+    original::OriginalFlags,
     otel::{metrics, text, traces},
 };
 use crate::{
-    observability::{logging::LogFormat, telemetry::TelemetryConfig},
+    observability::{levels::LogLevels, logging::LogFormat, telemetry::TelemetryConfig},
     runtime::{election::ElectionConfig, manager::SYNC_PERIOD},
     webhooks::certificates::LEAF_VALIDITY,
 };
@@ -46,15 +49,17 @@ const WEBHOOK_VALIDITY_MIN: Duration = Duration::from_secs(600);
 const SYNC_PERIOD_MIN: Duration = Duration::from_secs(1);
 /// The version in spans, user agents and `--version`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What stands for what the build was not told.
+const UNKNOWN: &str = "unknown";
 /// The commit that was built, if the build was told (`MULTIGRES_COMMIT`).
 pub const COMMIT: &str = match option_env!("MULTIGRES_COMMIT") {
     Some(commit) => commit,
-    None => "unknown",
+    None => UNKNOWN,
 };
 /// When it was built, if the build was told (`MULTIGRES_BUILD_DATE`).
 pub const BUILD_DATE: &str = match option_env!("MULTIGRES_BUILD_DATE") {
     Some(date) => date,
-    None => "unknown",
+    None => UNKNOWN,
 };
 
 /// What the command line asks for.
@@ -72,7 +77,7 @@ pub enum Invocation {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where `/metrics` is served; none: nowhere.
-    pub metrics_port: Option<u16>,
+    pub metrics_address: Option<SocketAddr>,
     /// How `/metrics` is protected; none: not at all.
     pub metrics_security: Option<MetricsSecurity>,
     /// Whether and how webhooks are served.
@@ -80,7 +85,7 @@ pub struct Config {
     /// Whether and how a leader is elected.
     pub election: Option<ElectionConfig>,
     /// Where `/healthz` and `/readyz` are served; none: nowhere.
-    pub health_port: Option<u16>,
+    pub health_address: Option<SocketAddr>,
     /// The namespace of the operator itself.
     pub namespace: String,
     /// The service account of the operator itself, if it is known.
@@ -139,7 +144,7 @@ pub struct CertificateFiles {
 pub enum Complaint {
     /// A value is wrong; says what is used instead.
     Invalid(String),
-    /// A name is old; says the new one.
+    /// A name is old, or does nothing; says the new one, or why.
     Deprecated(String),
 }
 
@@ -183,8 +188,8 @@ impl ConfigError {
 impl Config {
     /// Reads arguments (without the program's name) and environment.
     pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Invocation, ConfigError> {
-        let mut metrics_port = Some(8443);
-        let mut health_port = Some(8081);
+        let mut metrics_address = Some(every_address(8443));
+        let mut health_address = Some(every_address(8081));
         let mut metrics_secure = true;
         let (mut folder, mut certificate, mut key) = (None, "tls.crt".to_owned(), "tls.key".to_owned());
         let mut client_authorities = None;
@@ -198,6 +203,8 @@ impl Config {
         let mut sync_period = SYNC_PERIOD;
         let mut otlp_metrics = false;
         let mut telemetry = TelemetryConfig::default();
+        let (mut log_format, mut log_levels): (Option<LogFormat>, Option<LogLevels>) = (None, None);
+        let mut original = OriginalFlags::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let name = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')).filter(|name| !name.is_empty());
@@ -213,8 +220,8 @@ impl Config {
             match name {
                 "help" | "h" => return Ok(Invocation::Help),
                 "version" => return Ok(Invocation::Version),
-                "metrics-bind-address" => metrics_port = port(&flag, &value(inline)?)?,
-                "health-probe-bind-address" => health_port = port(&flag, &value(inline)?)?,
+                "metrics-bind-address" => metrics_address = bind_address(&flag, &value(inline)?)?,
+                "health-probe-bind-address" => health_address = bind_address(&flag, &value(inline)?)?,
                 "metrics-secure" => metrics_secure = boolean(&flag, inline)?,
                 "metrics-cert-path" => folder = Some(value(inline)?),
                 "metrics-cert-name" => certificate = value(inline)?,
@@ -250,18 +257,26 @@ impl Config {
                 "log-level-file" => log_level_file = Some(value(inline)?),
                 "log-format" => {
                     let value = value(inline)?;
-                    telemetry.log_format = match value.as_str() {
-                        "json" => LogFormat::Json,
-                        "text" => LogFormat::Text,
+                    log_format = match value.as_str() {
+                        "json" => Some(LogFormat::Json),
+                        "text" => Some(LogFormat::Text),
                         _ => return Err(bad(&flag, &value, "json or text")),
                     };
                 }
                 "log-level" => {
                     let value = value(inline)?;
-                    telemetry.log_levels = value.parse().map_err(|()| {
+                    log_levels = Some(value.parse().map_err(|()| {
                         bad(&flag, &value, "debug, info, warn or error, or a list such as info,webhooks=debug")
-                    })?;
+                    })?);
                 }
+                "zap-devel" => original.devel = Some(boolean(&flag, inline)?),
+                "zap-encoder" => original.encoder = Some(OriginalFlags::encoder(&flag, &value(inline)?)?),
+                "zap-log-level" => original.level = Some(OriginalFlags::level(&flag, &value(inline)?)?),
+                "zap-stacktrace-level" | "zap-time-encoding" => {
+                    value(inline)?;
+                    original.unused = true;
+                }
+                "enable-http2" => original.http2 = boolean(&flag, inline)?,
                 _ => return Err(ConfigError::UnknownFlag(flag)),
             }
         }
@@ -294,14 +309,16 @@ impl Config {
                 account,
             }),
         };
-        let mut complaints = Vec::new();
+        let mut complaints: Vec<Complaint> = original.complaints().collect();
+        telemetry.log_format = log_format.or_else(|| original.log_format()).unwrap_or_default();
+        telemetry.log_levels = log_levels.or_else(|| original.log_levels()).unwrap_or_default();
         telemetry.traces = traces(env, &mut complaints);
         telemetry.metrics = if otlp_metrics { metrics(env, &mut complaints) } else { None };
         Ok(Invocation::Run(Box::new(Self {
-            metrics_port,
+            metrics_address,
             metrics_security: metrics_secure.then_some(MetricsSecurity { certificate, client_authorities }),
             election: leader_elect.then_some(election),
-            health_port,
+            health_address,
             namespace: namespace.to_owned(),
             service_account,
             webhooks,
@@ -312,6 +329,25 @@ impl Config {
             telemetry,
             complaints,
         })))
+    }
+}
+
+impl Config {
+    /// Says in the resource of spans and metrics what was built, where that is known and nothing else is said of it. The binary does so, and
+    /// whoever runs an operator inside of something else does not: what that sends stays the same from build to build.
+    #[must_use]
+    pub fn with_build(mut self, commit: &str, date: &str) -> Self {
+        let traces = self.telemetry.traces.as_mut().map(|traces| &mut traces.resource);
+        let metrics = self.telemetry.metrics.as_mut().map(|metrics| &mut metrics.resource);
+        for resource in traces.into_iter().chain(metrics) {
+            for (key, value) in [("build.date", date), ("vcs.ref.head.revision", commit)] {
+                if value != UNKNOWN && resource.iter().all(|(known, _)| known != key) {
+                    resource.push((key.to_owned(), value.to_owned()));
+                }
+            }
+            resource.sort();
+        }
+        self
     }
 }
 

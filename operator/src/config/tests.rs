@@ -59,8 +59,66 @@ fn flags_take_their_value_after_an_equals_sign_or_a_space() {
     let config =
         run(&["--metrics-bind-address=:1", "-health-probe-bind-address", "0.0.0.0:2", "--metrics-secure=false"], &[]);
     let config = config.unwrap();
-    assert_eq!((config.metrics_port, config.health_port), (Some(1), Some(2)));
-    assert_eq!(run(&["--metrics-bind-address=0"], &[]).unwrap().metrics_port, None);
+    let every = |port: u16| Some(std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)));
+    assert_eq!((config.metrics_address, config.health_address), (every(1), every(2)));
+    assert_eq!(run(&["--metrics-bind-address=0"], &[]).unwrap().metrics_address, None);
+    for (given, address) in [
+        ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ("localhost:8080", "127.0.0.1:8080"),
+        ("[::1]:8080", "[::1]:8080"),
+        ("[::]:8080", "[::]:8080"),
+    ] {
+        let found = run(&["--metrics-bind-address", given], &[]).unwrap().metrics_address;
+        assert_eq!(found, Some(address.parse().unwrap()), "{given}");
+    }
+}
+
+#[test]
+fn flags_of_the_operator_in_go_are_taken_and_told_of() {
+    use crate::observability::logging::LogFormat;
+    let logs = |args: &[&str]| {
+        let config = run(args, &[]).unwrap();
+        let told: Vec<String> = config
+            .complaints
+            .iter()
+            .map(|complaint| match complaint {
+                Complaint::Deprecated(text) => text.split(' ').next().unwrap_or_default().to_owned(),
+                Complaint::Invalid(text) => panic!("{text}"),
+            })
+            .collect();
+        (config.telemetry.log_format, config.telemetry.log_levels.to_string(), told)
+    };
+    let told = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let (json, text) = (LogFormat::Json, LogFormat::Text);
+    assert_eq!(logs(&[]), (json, "debug".into(), vec![]));
+    let zap = told(&["--zap-devel,"]);
+    assert_eq!(logs(&["--zap-devel"]), (text, "debug".into(), zap.clone()));
+    assert_eq!(logs(&["--zap-devel=false"]), (json, "info".into(), zap.clone()));
+    assert_eq!(logs(&["--zap-devel=false", "--zap-log-level=3"]), (json, "debug".into(), zap.clone()));
+    assert_eq!(logs(&["--zap-encoder", "console", "--zap-log-level=panic"]), (text, "error".into(), zap.clone()));
+    assert_eq!(logs(&["--log-level=warn", "--zap-devel", "--log-format=json"]), (json, "warn".into(), zap));
+    let unused =
+        ["--zap-stacktrace-level=error", "--zap-time-encoding=rfc3339", "--enable-http2", "--enable-http2=false"];
+    assert_eq!(logs(&unused[..3]).2, told(&["--zap-stacktrace-level", "--enable-http2"]));
+    assert_eq!(logs(&unused[3..]).2, told(&[]), "it is off here, too");
+    for wrong in ["--zap-encoder=xml", "--zap-log-level=0", "--zap-log-level=warn", "--zap-time-encoding"] {
+        assert_eq!(run(&[wrong], &[]).unwrap_err().exit_code(), 2, "{wrong}");
+    }
+}
+
+#[test]
+fn the_build_is_in_the_resource_of_both_signals_unless_it_is_not_known_or_said_otherwise() {
+    let env = [ENDPOINT, ("OTEL_RESOURCE_ATTRIBUTES", "vcs.ref.head.revision=mine")];
+    let found = |config: Config, key: &str| {
+        let resources = [config.telemetry.traces.unwrap().resource, config.telemetry.metrics.unwrap().resource];
+        resources.map(|resource| resource.into_iter().find(|(known, _)| known == key).map(|(_, value)| value))
+    };
+    let config = run(&["--otlp-metrics"], &env).unwrap();
+    let built = config.clone().with_build("0a1b2c", "2026-11-22");
+    assert_eq!(found(built.clone(), "build.date"), [Some("2026-11-22".to_owned()), Some("2026-11-22".to_owned())]);
+    assert_eq!(found(built, "vcs.ref.head.revision"), [Some("mine".to_owned()), Some("mine".to_owned())]);
+    let unknown = config.clone().with_build("unknown", "unknown");
+    assert_eq!(unknown.telemetry.traces.unwrap().resource, config.telemetry.traces.unwrap().resource);
 }
 
 #[test]
@@ -87,7 +145,7 @@ fn a_wrong_command_line_is_one_line_and_exit_code_two() {
         ),
         (
             vec!["--metrics-bind-address=8443"],
-            "flag --metrics-bind-address: \"8443\" is not :port (every address of the host), or 0 to disable",
+            "flag --metrics-bind-address: \"8443\" is not :port (every address of the host), address:port, or 0 to disable",
         ),
     ] {
         let error = run(&args, &[]).unwrap_err();

@@ -1,6 +1,6 @@
 //! Our operator as a process of the world: the library that the binary runs, with the world as its surroundings.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
 use futures::future::BoxFuture;
 use multigres_operator::{
@@ -87,8 +87,9 @@ fn surroundings(
     let (inbound, meter) = (context.host.clone(), Arc::new(Meter::default()));
     let connector = connector_through(context.host.clone(), meter.clone());
     let accepting = meter.clone();
-    let listen = move |port: u16| -> BoxFuture<'static, io::Result<BoxedListener>> {
-        let listener = inbound.listen(port);
+    // A pod of the world has one address.
+    let listen = move |address: SocketAddr| -> BoxFuture<'static, io::Result<BoxedListener>> {
+        let listener = inbound.listen(address.port());
         let listener = listener.map(|listener| Box::new(WorldListener(listener, accepting.clone())) as BoxedListener);
         Box::pin(async move { listener })
     };
