@@ -98,18 +98,19 @@ pub fn full(status: u16, body: impl Into<Bytes>) -> Response<Body> {
         .unwrap()
 }
 
-/// A collector that answers with the statuses it is told, then with 200.
+/// A collector that answers with the statuses it is told, then with 200, and with a body where it is given one.
 #[derive(Clone, Default)]
 pub struct Collector {
     pub requests: Arc<Mutex<Vec<(http::request::Parts, ExportTraceServiceRequest)>>>,
     pub statuses: Arc<Mutex<VecDeque<u16>>>,
+    pub body: Arc<Mutex<Bytes>>,
 }
 
 impl Server for Collector {
     fn answer(&self, parts: http::request::Parts, body: Bytes) -> Response<Body> {
         let status = self.statuses.lock().unwrap().pop_front().unwrap_or(200);
         self.requests.lock().unwrap().push((parts, ExportTraceServiceRequest::decode(body).unwrap()));
-        full(status, "")
+        full(status, self.body.lock().unwrap().clone())
     }
 }
 

@@ -77,9 +77,9 @@ Environment
                                     specification says: OTEL_SDK_DISABLED, OTEL_EXPORTER_OTLP_* (of traces and of
                                     metrics, too), OTEL_TRACES_EXPORTER (otlp, console, none), OTEL_TRACES_SAMPLER,
                                     …_ARG, OTEL_BSP_*, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES; with --otlp-metrics
-                                    also OTEL_METRICS_EXPORTER (otlp, none), OTEL_METRIC_EXPORT_INTERVAL and …_TIMEOUT. What
-                                    is set and not available (delta temporality, other histograms and propagators) costs
-                                    one line at the start. All are the default of the data plane's telemetry
+                                    also OTEL_METRICS_EXPORTER (otlp, none), OTEL_METRIC_EXPORT_INTERVAL, …_TIMEOUT.
+                                    What is set and not available (delta temporality, other histograms, propagators)
+                                    costs one line at the start. All are the default of the data plane's telemetry
 ";
 
 pub(super) fn boolean(flag: &str, inline: Option<String>) -> Result<bool, ConfigError> {

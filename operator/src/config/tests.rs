@@ -39,7 +39,16 @@ fn metrics_are_sent_where_the_flag_asks_for_it_and_an_endpoint_is_there() {
     let keys: Vec<&str> = metrics.resource.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(
         keys,
-        ["k8s.cluster.uid", "k8s.namespace.name", "service.instance.id", "service.name", "service.version"]
+        [
+            "k8s.cluster.uid",
+            "k8s.namespace.name",
+            "service.instance.id",
+            "service.name",
+            "service.version",
+            "telemetry.sdk.language",
+            "telemetry.sdk.name",
+            "telemetry.sdk.version"
+        ]
     );
     let own =
         [endpoint, ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:1/x"), ("OTEL_METRIC_EXPORT_INTERVAL", "5000")];
@@ -186,7 +195,12 @@ fn the_general_endpoint_gets_the_path_of_the_signal_and_the_signals_own_does_not
 fn a_bad_value_is_one_line_and_a_safe_default() {
     for (name, value, still_traced) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon", true),
-        ("OTEL_TRACES_EXPORTER", "zipkin", false),
+        ("OTEL_TRACES_EXPORTER", "zipkin", true),
+        ("OTEL_SDK_DISABLED", "yes", true),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "1", true),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/tls.key", true),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "/tls.crt", true),
+        ("OTEL_PROPAGATORS", "b3,baggage", true),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4318", false),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://collector", false),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", true),
@@ -204,18 +218,100 @@ fn a_bad_value_is_one_line_and_a_safe_default() {
         assert!(
             matches!(&complaints[0], Complaint::Invalid(text) if text.lines().count() == 1 && text.contains(name.split("_SAMPLER").next().unwrap_or(name)) || text.contains("sampler"))
         );
+        // Metrics share most of the variables; what is said of them is said once.
+        let both = run(&["--otlp-metrics"], &[ENDPOINT, (name, value)]).unwrap().complaints;
+        assert_eq!(both, complaints, "{name}={value}");
     }
 }
 
 #[test]
-fn the_resource_is_exactly_name_version_and_what_is_asked_for() {
+fn known_values_count_in_any_case_and_a_small_queue_makes_a_small_batch_without_a_word() {
+    for (name, value) in [
+        ("OTEL_TRACES_EXPORTER", "OTLP"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "HTTP/Protobuf"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "TRUE"),
+        ("OTEL_SDK_DISABLED", "False"),
+        ("OTEL_TRACES_SAMPLER", "ALWAYS_ON"),
+        ("OTEL_PROPAGATORS", "TraceContext, baggage"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "256"),
+    ] {
+        let (traces, complaints) = traced(&[ENDPOINT, (name, value)]);
+        assert!(traces.is_some() && complaints.is_empty(), "{name}={value}: {complaints:?}");
+    }
+    let (traces, _) = traced(&[ENDPOINT, ("OTEL_BSP_MAX_QUEUE_SIZE", "256")]);
+    assert_eq!(traces.unwrap().batch.batch_spans_max, 256);
+    assert!(traced(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", "None")]).0.is_none());
+}
+
+#[test]
+fn the_variables_of_metrics_are_followed_or_told_of() {
+    let metrics = |name: &str, value: &str| {
+        let config = run(&["--otlp-metrics"], &[ENDPOINT, (name, value)]).unwrap();
+        (config.telemetry.metrics, config.complaints)
+    };
+    let (config, complaints) = metrics("OTEL_METRIC_EXPORT_TIMEOUT", "7000");
+    assert_eq!((config.unwrap().timeout.as_secs(), complaints), (7, vec![]));
+    assert_eq!(metrics("OTEL_METRICS_EXPORTER", "None").0.map(|config| config.otlp), None);
+    for (name, value) in [
+        ("OTEL_METRICS_EXPORTER", "prometheus"),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta"),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "base2_exponential_bucket_histogram"),
+    ] {
+        let (config, complaints) = metrics(name, value);
+        let [Complaint::Invalid(told)] = &complaints[..] else { panic!("{name}={value}: {complaints:?}") };
+        assert!(config.is_some() && told.starts_with(name), "{told}");
+        // Who sends no metrics is not told of them: the data plane inherits these variables.
+        assert!(run(&[], &[ENDPOINT, (name, value)]).unwrap().complaints.is_empty(), "{name}={value}");
+    }
+    let cumulative = metrics("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Cumulative");
+    assert!(cumulative.0.is_some() && cumulative.1.is_empty());
+}
+
+#[test]
+fn an_endpoint_is_in_no_complaint_and_may_not_name_a_user() {
+    for endpoint in [
+        "http://me:s3cret@collector:4318",
+        "me:s3cret@collector",
+        "ftp://collector/?token=s3cret",
+        "http://s3cret:x/ y",
+    ] {
+        for protocol in ["grpc", "http/protobuf"] {
+            let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+            let (traces, complaints) = traced(&env);
+            assert!(traces.is_none() && complaints.len() == 1, "{endpoint}: {complaints:?}");
+            assert!(!format!("{complaints:?}").contains("s3cret"), "{complaints:?}");
+        }
+    }
+    let (_, complaints) = traced(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:s3cret@collector:4318")]);
+    assert!(format!("{complaints:?}").contains("OTEL_EXPORTER_OTLP_HEADERS"), "{complaints:?}");
+}
+
+#[test]
+fn the_resource_is_what_the_operator_knows_of_itself_and_what_is_asked_for() {
     let (traces, _) = traced(&[ENDPOINT]);
-    let expected = [("service.name", SERVICE_NAME), ("service.version", VERSION)];
-    assert_eq!(traces.unwrap().resource, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
-    let (traces, _) =
-        traced(&[ENDPOINT, ("OTEL_RESOURCE_ATTRIBUTES", "b=x%20y,service.name=z"), ("OTEL_SERVICE_NAME", "mine")]);
-    let expected = [("b", "x y"), ("service.name", "mine"), ("service.version", VERSION)];
-    assert_eq!(traces.unwrap().resource, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    let attributes = |traces: Option<TracesConfig>| {
+        let known = |(key, _): &(String, String)| !key.starts_with("telemetry.sdk.");
+        traces.unwrap().resource.into_iter().filter(known).collect::<Vec<_>>()
+    };
+    let expected =
+        [("k8s.namespace.name", "multigres-operator"), ("service.name", SERVICE_NAME), ("service.version", VERSION)];
+    assert_eq!(attributes(traces), expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    let (traces, _) = traced(&[
+        ENDPOINT,
+        ("OTEL_RESOURCE_ATTRIBUTES", "b%2Cc=x%20y,service.name=z,k8s.namespace.name=there"),
+        ("OTEL_SERVICE_NAME", "mine"),
+        ("POD_NAME", "operator-1"),
+    ]);
+    let expected = [
+        ("b,c", "x y"),
+        ("k8s.namespace.name", "there"),
+        ("service.instance.id", "operator-1"),
+        ("service.name", "mine"),
+        ("service.version", VERSION),
+    ];
+    assert_eq!(attributes(traces), expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
 }
 
 #[test]
@@ -235,6 +331,11 @@ fn a_header_that_is_secret_is_in_no_complaint() {
         traced(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret,x=\u{1}")]);
     assert!(traces.unwrap().otlp.unwrap().headers.is_empty());
     assert!(!format!("{complaints:?}").contains("s3cret"), "{complaints:?}");
+    // As a header of HTTP is written: with the padding of base64 the secret stands before an equals sign.
+    let (_, complaints) =
+        traced(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,Authorization: Basic dXNlcjpwYXNz==")]);
+    let told = format!("{complaints:?}");
+    assert!(!told.contains("dXNl") && told.contains("entry 2"), "{told}");
     let (traces, _) = traced(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret")]);
     let headers = traces.unwrap().otlp.unwrap().headers;
     assert_eq!(headers[0].1, "Bearer s3cret");

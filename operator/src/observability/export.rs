@@ -29,7 +29,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{console, otlp::OtlpClient, registry::Counter};
+use super::{
+    console,
+    export_report::{Outcome, Report},
+    otlp::OtlpClient,
+    registry::Counter,
+};
 use crate::host::LogWriter;
 
 /// Finished spans that wait for export; beyond it they are dropped.
@@ -154,7 +159,7 @@ impl Exporter {
         let mut resource: ResourceAttributesWithSchema = resource.into();
         // The SDK keeps a resource in a hash map; what goes over the wire is ordered.
         resource.attributes.0.sort_by(|a, b| a.key.cmp(&b.key));
-        let sender = Sender { sink, resource, failing: false };
+        let sender = Sender { sink, resource, report: Report::new("trace", "spans are dropped until it works again") };
         (BoundedProcessor(shared.clone()), Self { flushes }, run(shared, sender, requests))
     }
 
@@ -206,7 +211,7 @@ async fn run(shared: Arc<Shared>, mut sender: Sender, mut requests: mpsc::Receiv
 struct Sender {
     sink: SpanSink,
     resource: ResourceAttributesWithSchema,
-    failing: bool,
+    report: Report,
 }
 
 impl Sender {
@@ -225,28 +230,27 @@ impl Sender {
         let request =
             ExportTraceServiceRequest { resource_spans: group_spans_by_resource_and_scope(batch, &self.resource) };
         let body = Bytes::from(request.encode_to_vec());
-        match client.send(body, shared.batch.export_timeout).await {
-            Ok(answer) => {
-                let partial = ExportTraceServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
-                let (rejected, message) =
-                    partial.map_or((0, String::new()), |partial| (partial.rejected_spans, partial.error_message));
-                let rejected = rejected.clamp(0, spans as i64);
-                shared.outcomes.add(&["exported"], (spans as i64 - rejected) as f64);
-                if rejected > 0 {
-                    shared.outcomes.add(&["rejected"], rejected as f64);
-                    tracing::error!(error = %message, spans = rejected, "trace export partly rejected");
-                }
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!(endpoint = %client.endpoint(), "trace export works again");
-                }
-            }
-            Err(why) => {
-                shared.outcomes.add(&["dropped_export_failed"], spans as f64);
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(error = %why, endpoint = %client.endpoint(), "trace export failed; spans are dropped until it works again");
-                }
+        let outcome = match client.send(body, shared.batch.export_timeout).await {
+            Ok(answer) => Outcome::of_partial_success(
+                ExportTraceServiceResponse::decode(answer)
+                    .ok()
+                    .and_then(|told| told.partial_success)
+                    .map(|partial| (partial.rejected_spans, partial.error_message)),
+            ),
+            Err(why) => Outcome::Failed(why),
+        };
+        let lost = match &outcome {
+            Outcome::Accepted | Outcome::Warned(_) => 0,
+            Outcome::Rejected { items, .. } => usize::try_from(*items).unwrap_or(spans).min(spans),
+            Outcome::Failed(_) => spans,
+        };
+        let why_lost = if matches!(outcome, Outcome::Failed(_)) { "dropped_export_failed" } else { "rejected" };
+        for (label, count) in [("exported", spans - lost), (why_lost, lost)] {
+            if count > 0 {
+                shared.outcomes.add(&[label], count as f64);
             }
         }
+        self.report.tell(client.endpoint(), &outcome);
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Metrics {
     leader: Gauge,
     /// What became of finished spans: `exported`, `dropped_queue_full`, `dropped_export_failed`, `rejected`.
     pub(crate) trace_spans: Counter,
-    /// What became of exports of metrics by OTLP: `exported`, `failed`.
+    /// What became of exports of metrics by OTLP: `exported`, `rejected` (in part), `failed`.
     pub(crate) metric_exports: Counter,
     /// What became of event records: `sent`, `aggregated`, `spam`, `dropped_queue_full`, `failed`.
     pub(crate) event_records: Counter,

@@ -28,6 +28,7 @@ use tokio::{
 use super::{
     Metrics,
     export::with_sources,
+    export_report::{Outcome, Report},
     metrics::now_seconds,
     otlp::{OtlpClient, OtlpConfig, Signal},
     registry::{Family, Kind, Observed, Registry},
@@ -37,7 +38,7 @@ use crate::{config::VERSION, host::Host};
 
 /// Between two exports, where no variable says otherwise.
 pub const METRICS_EXPORT_INTERVAL: Duration = Duration::from_secs(30);
-/// How long one export may take, attempts and pauses together.
+/// How long one export may take, where no variable says otherwise.
 pub const METRICS_EXPORT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The namespace whose uid says which cluster this is, by the custom that semantic conventions know.
 const CLUSTER_NAMESPACE: &str = "kube-system";
@@ -79,6 +80,8 @@ pub struct MetricsExportConfig {
     pub otlp: OtlpConfig,
     /// Between two exports.
     pub interval: Duration,
+    /// How long one export may take, attempts and pauses together.
+    pub timeout: Duration,
     /// What the resource says; the cluster's id is added where it is not among it.
     pub resource: Vec<(String, String)>,
 }
@@ -86,6 +89,7 @@ pub struct MetricsExportConfig {
 /// Sends the registry.
 pub struct MetricsExporter {
     interval: Duration,
+    timeout: Duration,
     client: OtlpClient,
     kube: kube::Client,
     metrics: Metrics,
@@ -95,7 +99,7 @@ pub struct MetricsExporter {
 
 struct State {
     resource: Vec<(String, String)>,
-    failing: bool,
+    report: Report,
     told_of_no_id: bool,
 }
 
@@ -109,9 +113,21 @@ impl MetricsExporter {
     /// Has to be called inside a runtime.
     pub fn new(config: MetricsExportConfig, host: &Host, kube: kube::Client, metrics: Metrics) -> Arc<Self> {
         let client = OtlpClient::new(Signal::Metrics, config.otlp, host.connector.clone(), host.files.clone());
-        let state = State { resource: config.resource, failing: false, told_of_no_id: false };
+        let state = State {
+            resource: config.resource,
+            report: Report::new("metrics", "the next one tells the same totals"),
+            told_of_no_id: false,
+        };
         let started_nanos = now_nanos();
-        Arc::new(Self { interval: config.interval, client, kube, metrics, started_nanos, state: Mutex::new(state) })
+        Arc::new(Self {
+            interval: config.interval,
+            timeout: config.timeout,
+            client,
+            kube,
+            metrics,
+            started_nanos,
+            state: Mutex::new(state),
+        })
     }
 
     /// Sends every interval. Never ends.
@@ -120,7 +136,7 @@ impl MetricsExporter {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.send(METRICS_EXPORT_TIMEOUT).await;
+            self.send(self.timeout).await;
         }
     }
 
@@ -130,25 +146,23 @@ impl MetricsExporter {
         self.identify(&mut state).await;
         let request = request(self.metrics.registry(), &state.resource, self.started_nanos, now_nanos());
         let answer = self.client.send(Bytes::from(request.encode_to_vec()), limit).await;
-        match answer {
-            Ok(answer) => {
-                self.metrics.metric_exports.inc(&["exported"]);
-                let partial = ExportMetricsServiceResponse::decode(answer).ok().and_then(|told| told.partial_success);
-                if let Some(partial) = partial.filter(|partial| partial.rejected_data_points > 0) {
-                    let points = partial.rejected_data_points;
-                    tracing::error!(error = %partial.error_message, points, "metrics export partly rejected");
-                }
-                if std::mem::take(&mut state.failing) {
-                    tracing::info!(endpoint = %self.client.endpoint(), "metrics export works again");
-                }
-            }
-            Err(why) => {
-                self.metrics.metric_exports.inc(&["failed"]);
-                if !std::mem::replace(&mut state.failing, true) {
-                    tracing::error!(error = %why, endpoint = %self.client.endpoint(), "metrics export failed; the next one tells the same totals");
-                }
-            }
-        }
+        let outcome = match answer {
+            Ok(answer) => Outcome::of_partial_success(
+                ExportMetricsServiceResponse::decode(answer)
+                    .ok()
+                    .and_then(|told| told.partial_success)
+                    .map(|partial| (partial.rejected_data_points, partial.error_message)),
+            ),
+            Err(why) => Outcome::Failed(why),
+        };
+        // The next export tells the same totals: one that is rejected in part is one that did not do what it should.
+        let counted = match &outcome {
+            Outcome::Accepted | Outcome::Warned(_) => "exported",
+            Outcome::Rejected { .. } => "rejected",
+            Outcome::Failed(_) => "failed",
+        };
+        self.metrics.metric_exports.inc(&[counted]);
+        state.report.tell(self.client.endpoint(), &outcome);
     }
 
     /// Finds out in which cluster this is, unless the resource says so.

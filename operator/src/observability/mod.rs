@@ -27,6 +27,7 @@ pub mod console;
 pub mod endpoint;
 pub mod events;
 pub mod export;
+mod export_report;
 pub mod go_format;
 pub mod health;
 pub mod kube_client;

@@ -4,14 +4,19 @@
 //! told. A unary call of gRPC is a POST over HTTP/2 with five bytes before its message and its status behind it; for that no client
 //! library is needed either.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use prost::Message as _;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{export::with_sources, kube_client::USER_AGENT};
 use crate::{
@@ -24,6 +29,8 @@ pub const EXPORT_ATTEMPTS_MAX: u32 = 5;
 const EXPORT_PAUSE_FIRST: Duration = Duration::from_secs(1);
 const EXPORT_PAUSE_MAX: Duration = Duration::from_secs(8);
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
+/// As much of a receiver's message stands in a line.
+const STATUS_CHARS_MAX: usize = 300;
 /// What precedes a message of gRPC: whether it is compressed, and its length.
 const GRPC_PREFIX_BYTES: usize = 5;
 
@@ -73,17 +80,23 @@ pub struct OtlpConfig {
     pub tls: ClientTls,
 }
 
+type HttpClient = Client<HttpsConnector, Full<Bytes>>;
+
 /// Sends to one endpoint. Cheap to clone.
 #[derive(Clone)]
 pub struct OtlpClient {
     config: OtlpConfig,
     url: Uri,
-    client: Client<HttpsConnector, Full<Bytes>>,
+    /// What lines say of the endpoint.
+    shown: String,
+    connector: HttpsConnector,
+    /// Made anew when a connection stops answering, see [`Self::forget_connections`].
+    client: Arc<Mutex<HttpClient>>,
 }
 
 impl std::fmt::Debug for OtlpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OtlpClient").field("endpoint", &self.config.endpoint).finish_non_exhaustive()
+        f.debug_struct("OtlpClient").field("endpoint", &self.shown).finish_non_exhaustive()
     }
 }
 
@@ -107,13 +120,14 @@ impl OtlpClient {
         config.tls.http2 = grpc;
         let url = if grpc { with_path(&config.endpoint, signal.method()) } else { config.endpoint.clone() };
         let connector = HttpsConnector::new(connector, files, config.tls.clone());
-        let client = Client::builder(TokioExecutor::new()).http2_only(grpc).build(connector);
-        Self { config, url, client }
+        let client = Arc::new(Mutex::new(http_client(grpc, connector.clone())));
+        let shown = without_secrets(&config.endpoint);
+        Self { config, url, shown, connector, client }
     }
 
-    /// Where it sends.
-    pub fn endpoint(&self) -> &Uri {
-        &self.config.endpoint
+    /// Where it sends, for a line: scheme, host, port and path.
+    pub fn endpoint(&self) -> &str {
+        &self.shown
     }
 
     /// Sends one message, with attempts and pauses within `limit`; the answer's message, or why there is none.
@@ -123,11 +137,10 @@ impl OtlpClient {
         let mut pause = EXPORT_PAUSE_FIRST;
         let mut last = String::new();
         for attempt in 1..=EXPORT_ATTEMPTS_MAX {
-            match timeout_at(deadline, self.attempt(body.clone())).await {
-                Err(_) => return Err(if last.is_empty() { format!("no answer within {limit:?}") } else { last }),
-                Ok(Attempt::Accepted(answer)) => return Ok(answer),
-                Ok(Attempt::Refused(why)) => return Err(why),
-                Ok(Attempt::Retry { why, after }) => {
+            match self.attempt(body.clone(), deadline).await {
+                Attempt::Accepted(answer) => return Ok(answer),
+                Attempt::Refused(why) => return Err(why),
+                Attempt::Retry { why, after } => {
                     last = why;
                     let wait = after.unwrap_or(pause).min(limit);
                     if attempt == EXPORT_ATTEMPTS_MAX || Instant::now() + wait >= deadline {
@@ -159,12 +172,24 @@ impl OtlpClient {
         Ok(framed.freeze())
     }
 
-    async fn attempt(&self, body: Bytes) -> Attempt {
-        match timeout(self.config.timeout, self.exchange(body)).await {
-            Err(_) => Attempt::Retry { why: format!("no answer within {:?}", self.config.timeout), after: None },
+    async fn attempt(&self, body: Bytes, deadline: Instant) -> Attempt {
+        let limit = self.config.timeout.min(deadline.saturating_duration_since(Instant::now()));
+        match timeout(limit, self.exchange(body)).await {
+            Err(_) => {
+                self.forget_connections();
+                Attempt::Retry { why: format!("no answer within {limit:?}"), after: None }
+            }
             Ok(Err(why)) => Attempt::Retry { why, after: None },
             Ok(Ok(attempt)) => attempt,
         }
+    }
+
+    /// A connection that does not answer may be one whose other end is gone without a word: TCP needs a quarter of an hour to notice, and
+    /// HTTP/2 would put every request on it until then. The next attempt opens another one. (Pings would notice, too, but receivers of gRPC
+    /// close the connection of a client that pings more often than every five minutes.)
+    fn forget_connections(&self) {
+        let fresh = http_client(self.config.protocol == Protocol::Grpc, self.connector.clone());
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
     async fn exchange(&self, body: Bytes) -> Result<Attempt, String> {
@@ -186,7 +211,8 @@ impl OtlpClient {
         for (name, value) in &self.config.headers {
             request.headers_mut().insert(name, value.clone());
         }
-        let response = self.client.request(request).await.map_err(|error| with_sources(&error))?;
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let response = client.request(request).await.map_err(|error| with_sources(&error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
         let trailers = body.trailers().cloned();
@@ -197,6 +223,17 @@ impl OtlpClient {
             http_attempt(parts.status, &parts.headers, bytes)
         })
     }
+}
+
+fn http_client(grpc: bool, connector: HttpsConnector) -> HttpClient {
+    Client::builder(TokioExecutor::new()).http2_only(grpc).build(connector)
+}
+
+/// Neither a query nor a user's name: both may be secrets.
+fn without_secrets(endpoint: &Uri) -> String {
+    let scheme = endpoint.scheme_str().unwrap_or("http");
+    let port = endpoint.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{}{port}{}", endpoint.host().unwrap_or_default(), endpoint.path())
 }
 
 fn with_path(endpoint: &Uri, path: &'static str) -> Uri {
@@ -210,7 +247,8 @@ fn http_attempt(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Attempt
     if status.is_success() {
         return Attempt::Accepted(body);
     }
-    let why = format!("the endpoint answered {status}");
+    let told = status_message(headers, &body).map(|message| format!(": {message}")).unwrap_or_default();
+    let why = format!("the endpoint answered {status}{told}");
     match status {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
@@ -224,6 +262,27 @@ fn http_attempt(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Attempt
         }
         _ => Attempt::Refused(why),
     }
+}
+
+/// What the body of an answer that is no success says: a `Status` of protobuf, as the OTLP specification wants it, or a proxy's plain text.
+fn status_message(headers: &HeaderMap, body: &Bytes) -> Option<String> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let message = if kind.starts_with("application/x-protobuf") {
+        Status::decode(body.clone()).ok()?.message
+    } else if kind.starts_with("text/plain") {
+        String::from_utf8_lossy(body).into_owned()
+    } else {
+        return None;
+    };
+    let message = message.trim();
+    (!message.is_empty()).then(|| message.chars().take(STATUS_CHARS_MAX).collect())
+}
+
+/// `google.rpc.Status`, of which only the message counts here.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Status {
+    #[prost(string, tag = "2")]
+    message: String,
 }
 
 /// The retryable codes are those of the OTLP specification. `RESOURCE_EXHAUSTED` (8) is worth another attempt only where the receiver says when,
@@ -275,6 +334,32 @@ mod tests {
         assert!(matches!(told, Attempt::Retry { after: Some(after), .. } if after == Duration::from_secs(7)));
         for status in [400, 401, 404, 500] {
             assert!(matches!(attempt(status, &[]), Attempt::Refused(_)), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_success_is_told_with_its_message() {
+        let protobuf = headers(&[("content-type", "application/x-protobuf")]);
+        let status = Status { message: "unknown tenant".to_owned() }.encode_to_vec();
+        let attempt = http_attempt(StatusCode::BAD_REQUEST, &protobuf, status.into());
+        assert_eq!(attempt, Attempt::Refused("the endpoint answered 400 Bad Request: unknown tenant".to_owned()));
+        let text = headers(&[("content-type", "text/plain; charset=utf-8")]);
+        let attempt = http_attempt(StatusCode::NOT_FOUND, &text, "404 page not found\n".into());
+        assert_eq!(attempt, Attempt::Refused("the endpoint answered 404 Not Found: 404 page not found".to_owned()));
+        let page = headers(&[("content-type", "text/html")]);
+        let attempt = http_attempt(StatusCode::NOT_FOUND, &page, "<html>".into());
+        assert_eq!(attempt, Attempt::Refused("the endpoint answered 404 Not Found".to_owned()));
+        let long = http_attempt(StatusCode::BAD_REQUEST, &text, "x".repeat(5000).into());
+        assert!(matches!(long, Attempt::Refused(why) if why.len() < 400));
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_without_what_may_be_secret() {
+        for (endpoint, shown) in [
+            ("http://collector:4318/v1/traces?token=s3cret", "http://collector:4318/v1/traces"),
+            ("https://me:s3cret@[::1]/x", "https://[::1]/x"),
+        ] {
+            assert_eq!(without_secrets(&endpoint.parse().unwrap()), shown);
         }
     }
 

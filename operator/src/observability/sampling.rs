@@ -34,9 +34,11 @@ impl SamplerConfig {
     /// taken instead is [`Self::default`] for a name and 1.0 for a ratio.
     pub fn parse(name: &str, argument: Option<&str>) -> (Self, Vec<String>) {
         let mut complaints = Vec::new();
-        let (plain, parent_based) = match name.strip_prefix("parentbased_") {
+        // Known values count in any case.
+        let lower = name.to_ascii_lowercase();
+        let (plain, parent_based) = match lower.strip_prefix("parentbased_") {
             Some(plain) => (plain, true),
-            None => (name, false),
+            None => (lower.as_str(), false),
         };
         let root = match plain {
             "always_on" => SamplerKind::AlwaysOn,
@@ -88,6 +90,7 @@ mod tests {
             ("parentbased_always_on", None, SamplerKind::AlwaysOn, true),
             ("parentbased_always_off", None, SamplerKind::AlwaysOff, true),
             ("parentbased_traceidratio", None, SamplerKind::TraceIdRatio(1.0), true),
+            ("ParentBased_Always_OFF", None, SamplerKind::AlwaysOff, true),
         ] {
             assert_eq!(SamplerConfig::parse(name, argument), (SamplerConfig { root, parent_based }, vec![]), "{name}");
         }

@@ -201,6 +201,27 @@ fn a_refusal_costs_the_spans_and_one_line_until_it_works_again() {
 }
 
 #[test]
+fn spans_that_are_rejected_are_not_counted_as_exported_and_cost_one_line() {
+    use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+    in_runtime(async {
+        let (collector, lines) = (Collector::default(), Lines::default());
+        let partial = ExportTracePartialSuccess { rejected_spans: 1, error_message: "too old".to_owned() };
+        let answer = ExportTraceServiceResponse { partial_success: Some(partial) };
+        *collector.body.lock().unwrap() = prost::Message::encode_to_vec(&answer).into();
+        let telemetry = Telemetry::new(&config(BatchConfig::default()), &host(collector.connector(), &lines).1);
+        for _ in 0..2 {
+            telemetry.scope(reconcile_root(scope(), "A", TraceOrigin::Root, async {})).await;
+            assert!(telemetry.flush(Duration::from_secs(5)).await);
+        }
+        let outcomes = &telemetry.metrics().trace_spans;
+        assert_eq!((outcomes.value(&["rejected"]), outcomes.value(&["exported"])), (Some(2.0), None));
+        let lines = lines.lock().unwrap();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!((&lines[0]["error"], &lines[0]["items"]), (&"too old".into(), &1.into()));
+    });
+}
+
+#[test]
 fn a_dead_collector_neither_waits_nor_grows() {
     in_runtime(async {
         let lines = Lines::default();
@@ -332,6 +353,39 @@ impl GrpcCollector {
         });
         Box::new(near)
     }
+}
+
+#[test]
+fn a_connection_of_grpc_that_stops_answering_is_left_after_one_attempt() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let (collector, lines) = (GrpcCollector::default(), Lines::default());
+        // The first connection leads to nobody; it is never closed.
+        let black_hole = std::sync::Mutex::new(Some(tokio::io::duplex(64 * 1024)));
+        let held = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let backend = collector.clone();
+        let connector = Connector::new(move |_: Uri| -> BoxFuture<'static, io::Result<BoxedIo>> {
+            let io: BoxedIo = match black_hole.lock().unwrap().take() {
+                Some((near, far)) => {
+                    *held.lock().unwrap() = Some(far);
+                    Box::new(near)
+                }
+                None => backend.clone().open(),
+            };
+            Box::pin(async move { Ok(io) })
+        });
+        let mut config = config(BatchConfig::default());
+        let otlp = config.traces.as_mut().and_then(|traces| traces.otlp.as_mut()).unwrap();
+        (otlp.protocol, otlp.endpoint) = (Protocol::Grpc, "http://collector:4317".parse().unwrap());
+        let telemetry = Telemetry::new(&config, &host(connector, &lines).1);
+        telemetry.scope(step("A", async { Ok::<_, Unavailable>(()) })).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        assert!(telemetry.flush(Duration::from_secs(60)).await);
+        assert_eq!(telemetry.metrics().trace_spans.value(&["exported"]), Some(1.0));
+        // One attempt's timeout, and the pause after it.
+        assert_eq!(begun.elapsed().as_secs(), 2);
+        assert_eq!(collector.messages.lock().unwrap().len(), 1);
+    });
 }
 
 #[test]
