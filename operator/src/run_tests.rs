@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http::{Response, Uri};
 use http_body_util::{BodyExt, StreamBody};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -26,7 +26,7 @@ use crate::{
     testing::{self, Body, Collector, Doors, Lines, Server, attributes, full, hex, host, in_runtime},
 };
 
-/// Knows one ConfigMap, watches without news, and answers patches with a status.
+/// Knows one ConfigMap, watches without news, and answers patches with a status. Deployments may not be listed.
 #[derive(Clone)]
 struct ApiServer {
     patch_status: u16,
@@ -48,6 +48,13 @@ impl Server for ApiServer {
                 let silence = futures::stream::pending::<Result<hyper::body::Frame<Bytes>, std::convert::Infallible>>();
                 Response::new(StreamBody::new(silence).boxed_unsync())
             }
+            "GET" if uri.ends_with("/apis/apps/v1") => full(200, json!({"apiVersion": "v1", "kind": "APIResourceList", "groupVersion": "apps/v1", "resources": [
+                {"name": "deployments", "singularName": "deployment", "kind": "Deployment", "namespaced": true, "verbs": ["list", "watch"]}
+            ]}).to_string()),
+            "GET" if uri.contains("/apis/apps/v1/deployments") => full(
+                403,
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "not you"}).to_string(),
+            ),
             "GET" => full(200, json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1"}, "items": [object]}).to_string()),
             "PATCH" if self.patch_status >= 400 => full(
                 self.patch_status,
@@ -137,6 +144,8 @@ fn run_until(patch_status: u16, reconciles: usize, flags: &[&str]) -> Ran {
         host.args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let Ok(Invocation::Run(config)) = Config::parse(&host.args, &host.env) else { panic!("a good configuration") };
         let running = tokio::spawn(run_with(host, *config, |manager, parts| {
+            // An option that the API server knows and does not hand out: nobody waits for it.
+            assert!(!manager.optional_store::<Deployment>().served());
             let objects = manager.store::<ConfigMap>();
             let events = parts.events.for_component("touch-controller");
             let touch = Touch { client: parts.client.clone(), events, objects };

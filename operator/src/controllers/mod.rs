@@ -79,20 +79,22 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         labels::component::TOPO_SERVER
     ));
     manager.select::<Pod>(&ours);
+    // What becomes of a pod is read, not what it should be.
+    manager.trim::<Pod>(|pod| pod.spec = None);
     manager.select::<ServiceMonitor>(&ours);
     manager.select::<VmServiceScrape>(&ours);
-    forget_with::<MultigresCluster>(manager, &recent);
-    forget_with::<TopoServer>(manager, &recent);
-    forget_with::<Cell>(manager, &recent);
-    forget_with::<TableGroup>(manager, &recent);
-    forget_with::<Shard>(manager, &recent);
-    forget_with::<Deployment>(manager, &recent);
-    forget_with::<StatefulSet>(manager, &recent);
-    forget_with::<Service>(manager, &recent);
-    forget_with::<ConfigMap>(manager, &recent);
-    forget_with::<PersistentVolumeClaim>(manager, &recent);
-    forget_with::<ServiceMonitor>(manager, &recent);
-    forget_with::<VmServiceScrape>(manager, &recent);
+    follow::<MultigresCluster>(manager, &recent);
+    follow::<TopoServer>(manager, &recent);
+    follow::<Cell>(manager, &recent);
+    follow::<TableGroup>(manager, &recent);
+    follow::<Shard>(manager, &recent);
+    follow::<Deployment>(manager, &recent);
+    follow::<StatefulSet>(manager, &recent);
+    follow::<Service>(manager, &recent);
+    follow::<ConfigMap>(manager, &recent);
+    follow::<PersistentVolumeClaim>(manager, &recent);
+    follow::<ServiceMonitor>(manager, &recent);
+    follow::<VmServiceScrape>(manager, &recent);
     let clusters: Store<MultigresCluster> = manager.store();
     let cells: Store<Cell> = manager.store();
     let groups: Store<TableGroup> = manager.store();
@@ -213,12 +215,12 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
 }
 
 /// Lets what was written be forgotten when it goes.
-fn forget_with<K: Watched>(manager: &mut Manager, recent: &Recent) {
+fn follow<K: Watched>(manager: &mut Manager, recent: &Recent) {
     let recent = recent.clone();
-    manager.on_change::<K>(move |change| {
-        if let (Some(gone), None) = (&change.old, &change.new) {
-            recent.forget(gone.as_ref());
-        }
+    manager.on_change::<K>(move |change| match (&change.old, &change.new) {
+        (_, Some(present)) => recent.seen(present.as_ref()),
+        (Some(gone), None) => recent.forget(gone.as_ref()),
+        (None, None) => {}
     });
 }
 

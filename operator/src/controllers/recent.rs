@@ -83,8 +83,19 @@ impl Recent {
         }
     }
 
-    /// Remembers what the API server answered to a write.
-    pub fn remember<K: Resource<DynamicType = ()> + Send + Sync + 'static>(&self, object: K) {
+    /// Takes note of what a cache sees: an own write need not be remembered from then on.
+    pub fn seen<K: Resource<DynamicType = ()> + Send + Sync + 'static>(&self, cached: &K) {
+        let id = id::<K>(&ObjectKey::of(cached));
+        let mut entries = self.entries();
+        let written = entries.written.get(&id).and_then(|entry| entry.clone().downcast::<K>().ok());
+        if written.is_some_and(|written| version(cached) >= version(written.as_ref())) {
+            entries.written.remove(&id);
+        }
+    }
+
+    /// Remembers what the API server answered to a write, without the list of who manages which field.
+    pub fn remember<K: Resource<DynamicType = ()> + Send + Sync + 'static>(&self, mut object: K) {
+        object.meta_mut().managed_fields = None;
         let mut entries = self.entries();
         entries.written.insert(id::<K>(&ObjectKey::of(&object)), Arc::new(object));
         while entries.written.len() > WRITTEN_OBJECTS_MAX {
@@ -171,6 +182,17 @@ mod tests {
         recent.forget(&of_uid("second"));
         assert!(!recent.is_applied::<Cell>(&key, digest));
         assert_eq!(recent.newest(&Store::<Cell>::holding([]), &key), None);
+    }
+
+    #[test]
+    fn an_own_write_is_remembered_until_a_cache_has_seen_it() {
+        let recent = Recent::default();
+        let remembered = || recent.entries().written.len();
+        recent.remember(at("9"));
+        recent.seen(&at("8"));
+        assert_eq!(remembered(), 1);
+        recent.seen(&at("10"));
+        assert_eq!(remembered(), 0);
     }
 
     #[test]

@@ -34,8 +34,10 @@ pub struct Manager {
     /// By group and plural: the order in which they are started.
     watches: BTreeMap<String, Box<dyn AnyWatch>>,
     controllers: Vec<Box<dyn RunController>>,
+    /// The queue of every controller.
+    queues: Vec<Arc<Queue>>,
     /// Each puts every object of a controller into its queue.
-    resyncs: Vec<Box<dyn Fn() + Send + Sync>>,
+    look_at_all: Vec<Box<dyn Fn(&Cause) + Send + Sync>>,
     sync_period: Duration,
 }
 
@@ -47,7 +49,8 @@ impl Manager {
             telemetry,
             watches: BTreeMap::new(),
             controllers: Vec::new(),
-            resyncs: Vec::new(),
+            queues: Vec::new(),
+            look_at_all: Vec::new(),
             sync_period: SYNC_PERIOD,
         }
     }
@@ -81,10 +84,16 @@ impl Manager {
         self.watch::<K>().label_selector = Some(label_selector.to_owned());
     }
 
+    /// Keeps of every object of a kind only what `trim` leaves of it. What objects belong to (their labels and owners) has to stay.
+    pub fn trim<K: Watched>(&mut self, trim: fn(&mut K)) {
+        self.watch::<K>().trim = Some(trim);
+    }
+
     /// Begins to describe a controller of objects of the kind `P`.
     pub fn controller<P: Watched, R: Reconciler>(&mut self, reconciler: R) -> ControllerBuilder<'_, P, R> {
         let spec = reconciler.spec();
         let queue = Queue::new(&spec, self.telemetry.metrics().clone());
+        self.queues.push(queue.clone());
         ControllerBuilder { manager: self, reconciler, queue, primary: PhantomData }
     }
 
@@ -99,7 +108,7 @@ impl Manager {
     /// [`super::runner::STOP_WAIT_MAX`]). `health` becomes ready when every cache has its first list; reconcilers are called once it has
     /// and `elected` is given.
     pub(crate) async fn run(self, shutdown: Shutdown, elected: Signal, health: Health) {
-        let Self { client, telemetry, watches, controllers, resyncs, sync_period } = self;
+        let Self { client, telemetry, watches, controllers, queues, look_at_all, sync_period } = self;
         health.fail(Probe::Ready, CACHES, "not synced");
         health.pass(Probe::Ready, SHUTDOWN);
         let synced: Vec<_> = watches.values().map(|watch| watch.wait_until_synced()).collect();
@@ -118,6 +127,12 @@ impl Manager {
             biased;
             () = shutdown.wait() => {}
             () = elected.wait() => {
+                for queue in &queues {
+                    queue.open();
+                }
+                for all in &look_at_all {
+                    all(&Cause::Created);
+                }
                 let running: Vec<_> = controllers
                     .into_iter()
                     .map(|controller| telemetry.spawn_owned(controller.run(telemetry.clone(), shutdown.clone())))
@@ -128,7 +143,7 @@ impl Manager {
                     biased;
                     () = shutdown.wait() => {}
                     _ = &mut ended => return,
-                    () = resync(&resyncs, sync_period) => {}
+                    () = resync(&look_at_all, sync_period) => {}
                 }
                 health.fail(Probe::Ready, SHUTDOWN, "the operator is ending");
                 ended.await;
@@ -139,11 +154,11 @@ impl Manager {
 }
 
 /// Never ends.
-async fn resync(all: &[Box<dyn Fn() + Send + Sync>], period: Duration) {
+async fn resync(look_at_all: &[Box<dyn Fn(&Cause) + Send + Sync>], period: Duration) {
     loop {
         tokio::time::sleep(period).await;
-        for one in all {
-            one();
+        for all in look_at_all {
+            all(&Cause::Resync);
         }
     }
 }
@@ -160,9 +175,9 @@ impl<P: Watched, R: Reconciler> ControllerBuilder<'_, P, R> {
     /// Wakes the controller by changes of its primary objects, and for all of them from time to time.
     pub fn on_primary(self, trigger: Trigger) -> Self {
         let (store, queue) = (self.manager.store::<P>(), self.queue.clone());
-        self.manager.resyncs.push(Box::new(move || {
+        self.manager.look_at_all.push(Box::new(move |cause| {
             for key in store.keys() {
-                queue.add(key, Cause::Resync);
+                queue.add(key, cause.clone());
             }
         }));
         self.listen::<P>(move |queue, change| {

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,6 +39,8 @@ pub const STOP_WAIT_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Queue {
     name: &'static str,
     queue: Mutex<WorkQueue<ObjectKey, Cause>>,
+    /// Whether somebody works on what comes in.
+    open: AtomicBool,
     changed: Notify,
     start: Instant,
     metrics: Metrics,
@@ -46,6 +51,7 @@ impl Queue {
         let queue = Arc::new(Self {
             name: spec.name,
             queue: Mutex::new(WorkQueue::new(spec.backoff)),
+            open: AtomicBool::new(false),
             changed: Notify::new(),
             start: Instant::now(),
             metrics,
@@ -95,7 +101,17 @@ impl Queue {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets keys come in. Whoever opens a queue has to add all objects that are there by now.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// Adds a key. Before the queue is open this does nothing: an operator that waits for the lease would gather keys that nobody
+    /// works on, those of objects long gone among them, and look as if it were too slow.
     pub fn add(&self, key: ObjectKey, cause: Cause) {
+        if !self.open.load(Ordering::Acquire) {
+            return;
+        }
         let mut queue = self.lock();
         let added = queue.add(self.now(), key, [cause]);
         self.settled(&queue, usize::from(added));

@@ -89,6 +89,7 @@ fn run(reconciler: Scripted, keys: &[&str], done: impl Fn(&Scripted, &Metrics) -
         let telemetry = Telemetry::new(&TelemetryConfig::default(), &host);
         let metrics = telemetry.metrics().clone();
         let queue = Queue::new(&reconciler.spec(), metrics.clone());
+        queue.open();
         for key in keys {
             queue.add(ObjectKey::new("default", *key), Cause::Created);
         }
@@ -110,6 +111,23 @@ fn run(reconciler: Scripted, keys: &[&str], done: impl Fn(&Scripted, &Metrics) -
 
 fn succeeded(metrics: &Metrics, times: f64) -> bool {
     metrics.controller.reconciles.value(&["cell", "success"]) == Some(times)
+}
+
+#[test]
+fn while_nobody_works_on_keys_none_are_gathered() {
+    in_runtime(async {
+        let (_handle, host) = host(no_network(), &Lines::default());
+        let telemetry = Telemetry::new(&TelemetryConfig::default(), &host);
+        let metrics = telemetry.metrics().clone();
+        let queue = Queue::new(&Scripted::new(0, 0, 0).spec(), metrics.clone());
+        let depth = || metrics.workqueue.depth.value(&["cell", "cell"]);
+        queue.add(ObjectKey::new("default", "gone-before-the-lease-came"), Cause::Created);
+        assert_eq!((depth(), queue.take()), (Some(0.0), None));
+        queue.open();
+        queue.add(ObjectKey::new("default", "a"), Cause::Created);
+        assert_eq!(depth(), Some(1.0));
+        assert_eq!(queue.take().map(|taken| taken.key.name), Some("a".to_owned()));
+    });
 }
 
 fn messages(run: &Run) -> Vec<&str> {

@@ -68,6 +68,8 @@ pub(super) struct KindWatch<K> {
     pub store: Store<K>,
     pub listeners: Vec<Listener<K>>,
     pub label_selector: Option<String>,
+    /// Takes out of an object what nobody here reads before it is kept.
+    pub trim: Option<fn(&mut K)>,
     /// Whether the kind's definition may be missing.
     pub optional: bool,
     /// Called when the definition of an optional kind has been found and its first list is in.
@@ -80,6 +82,7 @@ impl<K> Default for KindWatch<K> {
             store: Store::default(),
             listeners: Vec::new(),
             label_selector: None,
+            trim: None,
             optional: false,
             when_served: Vec::new(),
         }
@@ -134,6 +137,15 @@ impl<K: Watched> KindWatch<K> {
         }
     }
 
+    /// An object as it is kept: without the list of who manages which field, which would take several times the room of all the rest.
+    fn kept(&self, mut object: K) -> K {
+        object.meta_mut().managed_fields = None;
+        if let Some(trim) = self.trim {
+            trim(&mut object);
+        }
+        object
+    }
+
     /// Never ends, but for an optional kind whose definition goes.
     async fn follow(&self, client: &Client, health: &Health) {
         let kind = K::kind(&());
@@ -157,7 +169,7 @@ impl<K: Watched> KindWatch<K> {
                     continue;
                 }
                 Ok(Event::InitApply(object)) => {
-                    listed.push(object);
+                    listed.push(self.kept(object));
                     continue;
                 }
                 Ok(Event::InitDone) => {
@@ -171,7 +183,7 @@ impl<K: Watched> KindWatch<K> {
                     }
                     changes
                 }
-                Ok(Event::Apply(object)) => self.store.apply(object).into_iter().collect(),
+                Ok(Event::Apply(object)) => self.store.apply(self.kept(object)).into_iter().collect(),
                 Ok(Event::Delete(object)) => self.store.delete(&ObjectKey::of(&object)).into_iter().collect(),
                 Err(error) if self.optional && is_not_found(&error) => {
                     health.pass(Probe::Live, &check);
@@ -183,7 +195,10 @@ impl<K: Watched> KindWatch<K> {
                         let error = with_sources(&error);
                         tracing::warn!(kind = %kind, error = %error, "watch failed; it is tried again until it works");
                     }
-                    if backoff.dead(Instant::now()) {
+                    if self.optional {
+                        // Nobody waits for what is an option, and nobody is restarted for it.
+                        self.store.set_synced();
+                    } else if backoff.dead(Instant::now()) {
                         health.fail(Probe::Live, &check, format!("dead for more than {DEAD_AFTER:?}"));
                     }
                     tokio::time::sleep(delay).await;
