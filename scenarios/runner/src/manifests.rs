@@ -1,7 +1,7 @@
 //! The objects that a scenario needs: what is deployed, changed as the scenario says, and what it applies.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::PathBuf,
 };
 
@@ -53,7 +53,13 @@ impl Manifests {
         }
         match &scenario.world.operator {
             Operator::None => deployed.retain(|object| !needs_operator(object)),
-            Operator::Ours { env, args } => deployed.iter_mut().for_each(|object| change_operator(object, env, args)),
+            Operator::Ours { env, args } => {
+                let shared: BTreeSet<String> = deployed.iter().flat_map(shared_environment).collect();
+                for object in &mut deployed {
+                    change_operator(object, env, args);
+                    change_shared(object, &shared, env);
+                }
+            }
         }
         let applied = scenario.timeline.iter().filter_map(|step| match &step.action {
             Action::Apply(sources) => Some(sources),
@@ -131,6 +137,25 @@ fn change_operator(object: &mut Value, env: &[(String, Option<String>)], args: &
     container["env"] = Value::Array(variables);
 }
 
+/// The ConfigMaps from which an operator takes its environment.
+fn shared_environment(object: &Value) -> Vec<String> {
+    let Some(at) = operator_container(object) else { return Vec::new() };
+    let sources = object["spec"]["template"]["spec"]["containers"][at]["envFrom"].as_array();
+    let names = sources.into_iter().flatten().filter_map(|source| source["configMapRef"]["name"].as_str());
+    names.map(str::to_owned).collect()
+}
+
+/// Takes variables that there shall not be out of a ConfigMap that the operator takes its environment from.
+fn change_shared(object: &mut Value, shared: &BTreeSet<String>, env: &[(String, Option<String>)]) {
+    let named = object["metadata"]["name"].as_str().is_some_and(|name| shared.contains(name));
+    if object["kind"] != "ConfigMap" || !named {
+        return;
+    }
+    if let Some(data) = object["data"].as_object_mut() {
+        data.retain(|variable, _| !env.iter().any(|(name, value)| name == variable && value.is_none()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +171,12 @@ mod tests {
         let container = &object["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["env"], json!([{"name": "Y", "value": "3"}]));
         assert_eq!(container["args"], json!(["--a", "--b"]));
+        let shared = json!({"kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"X": "1", "Y": "2"}});
+        let mut changed = shared.clone();
+        change_shared(&mut changed, &BTreeSet::from(["other".to_owned()]), &env);
+        assert_eq!(changed, shared);
+        change_shared(&mut changed, &BTreeSet::from(["c".to_owned()]), &env);
+        assert_eq!(changed["data"], json!({"Y": "2"}), "what is set differently wins over what is shared");
         let mut other = json!({"spec": {"template": {"spec": {"containers": [{"image": "grafana/tempo:2"}]}}}});
         let before = other.clone();
         change_operator(&mut other, &env, &["--b".to_owned()]);
