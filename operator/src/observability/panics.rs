@@ -9,7 +9,12 @@ use crate::host::LogWriter;
 
 /// A hook for `std::panic::set_hook`, which is for the binary to call: a process has one.
 pub fn panic_hook(format: LogFormat, writer: LogWriter) -> impl Fn(&PanicHookInfo<'_>) + Send + Sync + 'static {
-    move |panic| writer(&panic_line(format, panic.payload_as_str(), panic.location()))
+    move |panic| {
+        let payload = panic.payload();
+        let message = payload.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        writer(&panic_line(format, message, panic.location()));
+    }
 }
 
 fn panic_line(format: LogFormat, message: Option<&str>, location: Option<&Location<'_>>) -> String {
