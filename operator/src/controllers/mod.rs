@@ -126,6 +126,7 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         .owns::<TableGroup>()
         .owns::<TopoServer>()
         .owns::<Deployment>()
+        .owns::<Service>()
         .owns::<ServiceMonitor>()
         .owns::<VmServiceScrape>()
         .when_served::<ServiceMonitor>(keys_of(clusters.clone()))
