@@ -174,11 +174,11 @@ impl ShardController {
     ) -> Result<Workload, Error> {
         let mut claim = one.backup_claim()?;
         let stored = self.tools.recent.newest(&self.claims, &ObjectKey::of(&claim));
-        let size = volumes::keep_size(&mut claim, stored.as_deref());
+        let size = volumes::keep(&mut claim, stored.as_deref(), sizes);
         let claim = self.tools.apply(pass, &self.claims, &claim, Some("PersistentVolumeClaim")).await?;
         let mut desired = one.stateful_set(&self.tools.operator_env)?;
         let stored = self.tools.recent.newest(&self.stateful_sets, &ObjectKey::of(&desired));
-        let templates = volumes::keep_template_sizes(&mut desired, stored.as_deref());
+        let templates = volumes::keep_templates(&mut desired, stored.as_deref(), sizes);
         let set = self.tools.apply(pass, &self.stateful_sets, &desired, Some("StatefulSet")).await?;
         if let Some(size) = size {
             self.tools.grow(pass, &claim, &size, sizes).await?;
@@ -215,7 +215,7 @@ impl ShardController {
         };
         let cells: BTreeSet<String> = shard.spec.pools.values().flat_map(|pool| pool.cells.iter().cloned()).collect();
         let sized = sizes.condition(&present.conditions, shard.metadata.generation);
-        self.tools.tell_refused(pass, &present.conditions, sized.as_ref());
+        self.tools.tell_refused(pass, &present.conditions, sized.as_ref(), sizes);
         let available = phase::condition(&present.conditions, finding, now());
         let desired = ShardStatus {
             observed_generation: shard.metadata.generation,

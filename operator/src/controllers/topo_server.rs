@@ -1,9 +1,14 @@
 //! `toposerver`: TopoServer -> etcd.
+//!
+//! Members of an etcd are added and removed by asking it, one by one, and not by turning replicas: fewer would leave it without a quorum,
+//! more would never join. So etcd keeps the members with which it was begun; that others are asked for is said by the condition
+//! [`MEMBERS_CONDITION`].
 
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::error::Error;
@@ -18,6 +23,9 @@ use crate::names;
 use crate::observability::{TraceOrigin, set_attribute, step};
 use crate::resources::{cluster_of, topo_server as build};
 use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
+
+/// The condition that is there from the first time on that etcd has not as many members as are asked for.
+pub const MEMBERS_CONDITION: &str = "MembersAsAsked";
 
 /// The controller.
 pub struct TopoServerController {
@@ -65,7 +73,10 @@ impl Reconciler for TopoServerController {
         let server = pass.object.clone();
         let new_generation = !completed(Some((&server.metadata, server.status.as_ref())));
         let mut sizes = Sizes::default();
-        let set = step("TopoServer.ReconcileStatefulSet", self.stateful_set(&mut pass, &server, &mut sizes))
+        let stored = self.tools.recent.newest(&self.stateful_sets, &request.key);
+        let asked = build::replicas(&server);
+        let members = stored.as_deref().and_then(build::members_begun_with).unwrap_or(asked);
+        let set = step("TopoServer.ReconcileStatefulSet", self.stateful_set(&mut pass, &server, members, &mut sizes))
             .await
             .map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile StatefulSet"))?;
         let headless = async {
@@ -80,7 +91,7 @@ impl Reconciler for TopoServerController {
         };
         let client = step("TopoServer.ReconcileClientService", client).await;
         client.map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile client Service"))?;
-        let action = step("TopoServer.UpdateStatus", self.update_status(&mut pass, &server, &set, &sizes))
+        let action = step("TopoServer.UpdateStatus", self.update_status(&mut pass, &server, &set, members, &sizes))
             .await
             .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
         self.tools.synced(&pass, new_generation, "Successfully reconciled TopoServer");
@@ -93,12 +104,13 @@ impl TopoServerController {
         &self,
         pass: &mut Pass<TopoServer>,
         server: &Arc<TopoServer>,
+        members: i32,
         sizes: &mut Sizes,
     ) -> Result<StatefulSet, Error> {
-        let mut desired = build::stateful_set(server)?;
+        let mut desired = build::stateful_set(server, members)?;
         let stored = self.tools.recent.newest(&self.stateful_sets, &ObjectKey::of(&desired));
-        let templates = volumes::keep_template_sizes(&mut desired, stored.as_deref());
-        set_attribute("sts.replicas", i64::from(build::replicas(server)));
+        let templates = volumes::keep_templates(&mut desired, stored.as_deref(), sizes);
+        set_attribute("sts.replicas", i64::from(members));
         set_attribute("sts.image", server.spec.etcd.image.clone().unwrap_or_default());
         let set = self.tools.apply(pass, &self.stateful_sets, &desired, Some("StatefulSet")).await?;
         for (claim, size) in volumes::of_set(&self.claims, &set, &templates) {
@@ -112,14 +124,15 @@ impl TopoServerController {
         pass: &mut Pass<TopoServer>,
         server: &Arc<TopoServer>,
         set: &StatefulSet,
+        members: i32,
         sizes: &Sizes,
     ) -> Result<Action, Error> {
         let workload = Workload::from(set);
         self.tools.metrics.set_toposerver_replicas(&pass.namespace(), &server.name_any(), workload.replicas);
         let verdict = phase::of_workload(workload, "StatefulSet is progressing", "");
         let member = [(labels::COMPONENT, component::TOPO_SERVER)];
-        let members = pods::with_labels(&self.pods, &pass.namespace(), cluster_of(server.as_ref())?, &member);
-        let troubles = pods::Troubles::of(&members);
+        let member_pods = pods::with_labels(&self.pods, &pass.namespace(), cluster_of(server.as_ref())?, &member);
+        let troubles = pods::Troubles::of(&member_pods);
         let verdict = phase::with_trouble(verdict, troubles.text.as_deref());
         let present = server.status.clone().unwrap_or_default();
         let ready = workload.is_ready() && workload.replicas.desired > 0;
@@ -131,11 +144,17 @@ impl TopoServerController {
             generation: server.metadata.generation,
         };
         let sized = sizes.condition(&present.conditions, server.metadata.generation);
-        self.tools.tell_refused(pass, &present.conditions, sized.as_ref());
+        self.tools.tell_refused(pass, &present.conditions, sized.as_ref(), sizes);
+        let as_asked = members_condition(server, members, &present.conditions);
+        if let Some(refused) = as_asked.as_ref().filter(|condition| condition.status == "False")
+            && phase::find(&present.conditions, MEMBERS_CONDITION).is_none_or(|known| known.message != refused.message)
+        {
+            self.tools.events.warning(&**server, "ScalingRefused", refused.message.clone());
+        }
         let ready = phase::condition(&present.conditions, finding, now());
         let desired = TopoServerStatus {
             observed_generation: server.metadata.generation,
-            conditions: [ready].into_iter().chain(sized).collect(),
+            conditions: [ready].into_iter().chain(sized).chain(as_asked).collect(),
             phase: Some(verdict.phase),
             message: Some(verdict.message),
             client_service: Some(server.name_any()),
@@ -147,4 +166,24 @@ impl TopoServerController {
         self.tools.phase_changed(pass, present.phase, verdict.phase);
         Ok(sizes.action(troubles.action()))
     }
+}
+
+/// Whether etcd has as many members as are asked for; nothing where it always had.
+fn members_condition(server: &TopoServer, members: i32, present: &[Condition]) -> Option<Condition> {
+    let asked = build::replicas(server);
+    let holds = asked == members;
+    if holds && phase::find(present, MEMBERS_CONDITION).is_none() {
+        return None;
+    }
+    let message = if holds {
+        format!("etcd has the {members} member(s) that are asked for")
+    } else {
+        format!(
+            "etcd keeps the {members} member(s) that it was created with, {asked} are asked for: the number cannot be changed; \
+             ask for {members} again, or create another cluster"
+        )
+    };
+    let reason = if holds { "AsAsked" } else { "Refused" };
+    let finding = Finding { type_: MEMBERS_CONDITION, holds, reason, message, generation: server.metadata.generation };
+    Some(phase::condition(present, finding, now()))
 }

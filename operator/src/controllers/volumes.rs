@@ -3,6 +3,7 @@
 //! The claim template of a StatefulSet cannot be changed, and a claim cannot shrink. So the template keeps the size with which the set was
 //! made; each claim that asks for less than the specification is told to ask for more, one by one, the pods running on; and a claim
 //! that asks for more stays as it is. Whether a volume may grow is its class's matter: the API server says so when it is asked.
+//! A claim's storage class and access modes can never be changed: it and the template keep those with which they were made.
 //! Where a claim is not as asked, the condition [`CONDITION`] says which and why.
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use super::tools::{FIELD_MANAGER, Pass, Tools, Written, kube_error, now};
 use crate::resources::quantity::thousandths;
 use crate::runtime::{Action, Change, ObjectKey, Store};
 
-/// The condition that is there from the first time on that a claim has not the size that is asked for.
+/// The condition that is there from the first time on that a claim has not the size, the class or the access modes that are asked for.
 pub const CONDITION: &str = "VolumesSized";
 /// When a claim that the API server would not let grow is tried again: somebody may have changed its class.
 pub const REFUSED_RETRY: Duration = Duration::from_secs(600);
@@ -38,6 +39,8 @@ const REFUSED: &str = "Refused";
 pub struct Sizes {
     /// What will not be as asked by itself, one sentence a claim.
     pub refused: Vec<String>,
+    /// What cannot be changed and stays as it was made, one sentence a claim or template.
+    pub kept: Vec<String>,
     /// Claims whose volumes are being made larger.
     pub growing: Vec<String>,
     /// Whether a refusal was the API server's, who may think better of it.
@@ -47,8 +50,9 @@ pub struct Sizes {
 impl Sizes {
     /// The condition that tells of it; none where everything is as asked and always was.
     pub fn condition(&self, present: &[Condition], generation: Option<i64>) -> Option<Condition> {
-        let as_asked = ["every volume has the size that is asked for".to_owned()];
-        let (reason, said) = match (&self.refused[..], &self.growing[..]) {
+        let as_asked = ["every volume is as it is asked for".to_owned()];
+        let refused: Vec<String> = self.refused.iter().chain(&self.kept).cloned().collect();
+        let (reason, said) = match (&refused[..], &self.growing[..]) {
             ([], []) if phase::find(present, CONDITION).is_none() => return None,
             ([], []) => (AS_ASKED, &as_asked[..]),
             ([], growing) => ("Growing", growing),
@@ -84,8 +88,58 @@ fn ask(spec: Option<&mut PersistentVolumeClaimSpec>, size: &Quantity) {
     }
 }
 
-/// Gives a claim that is to be applied the size that the stored one has; says the size that was wanted.
-pub fn keep_size(desired: &mut PersistentVolumeClaim, stored: Option<&PersistentVolumeClaim>) -> Option<Quantity> {
+/// Whether the operator asked for the class that a stored claim has. Where it asked for none, the API server put the default one in,
+/// and nothing is to be asked for again.
+fn asked_for_class(stored: &PersistentVolumeClaim) -> bool {
+    let mut managers = stored.metadata.managed_fields.iter().flatten();
+    managers.any(|entry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"]["f:storageClassName"].is_object())
+    })
+}
+
+/// Gives `desired` the class and the access modes that are stored; says of `what` which others were wanted. Where no class is wanted any
+/// will do.
+fn keep_fixed(
+    what: &str,
+    desired: &mut PersistentVolumeClaimSpec,
+    stored: &PersistentVolumeClaimSpec,
+    class_asked_for: bool,
+    sizes: &mut Sizes,
+) {
+    let (has, wanted) = (&stored.storage_class_name, &desired.storage_class_name);
+    if let Some(wanted) = wanted.as_ref().filter(|_| has != wanted) {
+        let has =
+            has.as_ref().map_or_else(|| "the default storage class".to_owned(), |has| format!("storage class '{has}'"));
+        sizes.kept.push(format!("{what} keeps {has}: '{wanted}' cannot be given to it"));
+    }
+    if wanted.is_some() || class_asked_for {
+        desired.storage_class_name.clone_from(has);
+    }
+    if stored.access_modes.is_some() && desired.access_modes != stored.access_modes {
+        let modes = |spec: &PersistentVolumeClaimSpec| spec.access_modes.as_deref().unwrap_or_default().join(", ");
+        let (has, wanted) = (modes(stored), modes(desired));
+        sizes.kept.push(format!("{what} keeps the access modes {has}: {wanted} cannot be given to it"));
+        desired.access_modes.clone_from(&stored.access_modes);
+    }
+}
+
+/// Gives a claim that is to be applied what the stored one has and cannot be changed, and its size; says the size that was wanted.
+pub fn keep(
+    desired: &mut PersistentVolumeClaim,
+    stored: Option<&PersistentVolumeClaim>,
+    sizes: &mut Sizes,
+) -> Option<Quantity> {
+    let what = format!("volume claim {}", desired.name_any());
+    if let Some((claim, stored, desired)) =
+        stored.and_then(|claim| Some((claim, claim.spec.as_ref()?, desired.spec.as_mut()?)))
+    {
+        keep_fixed(&what, desired, stored, asked_for_class(claim), sizes);
+    }
+    keep_size(desired, stored)
+}
+
+fn keep_size(desired: &mut PersistentVolumeClaim, stored: Option<&PersistentVolumeClaim>) -> Option<Quantity> {
     let wanted = asked(desired.spec.as_ref()).cloned();
     if let Some(size) = stored.and_then(|stored| asked(stored.spec.as_ref())) {
         ask(desired.spec.as_mut(), size);
@@ -94,12 +148,21 @@ pub fn keep_size(desired: &mut PersistentVolumeClaim, stored: Option<&Persistent
 }
 
 /// The same for the claim templates of a StatefulSet; says the name and the wanted size of each.
-pub fn keep_template_sizes(desired: &mut StatefulSet, stored: Option<&StatefulSet>) -> Vec<(String, Quantity)> {
+pub fn keep_templates(
+    desired: &mut StatefulSet,
+    stored: Option<&StatefulSet>,
+    sizes: &mut Sizes,
+) -> Vec<(String, Quantity)> {
+    let set = desired.name_any();
     let stored = stored.and_then(|set| set.spec.volume_claim_templates.as_ref());
     let mut wanted = Vec::new();
     for template in desired.spec.volume_claim_templates.iter_mut().flatten() {
         let name = template.name_any();
         let same = stored.into_iter().flatten().find(|stored| stored.name_any() == name);
+        if let Some((stored, desired)) = same.and_then(|same| Some((same.spec.as_ref()?, template.spec.as_mut()?))) {
+            // Nobody puts a default class into a template: what it has was asked for.
+            keep_fixed(&format!("volume claim template {name} of {set}"), desired, stored, true, sizes);
+        }
         if let Some(size) = keep_size(template, same) {
             wanted.push((name, size));
         }
@@ -178,10 +241,17 @@ impl Tools {
     }
 
     /// Says in an event what is refused, once as long as it stays the same.
-    pub fn tell_refused<P: Written>(&self, pass: &Pass<P>, present: &[Condition], condition: Option<&Condition>) {
+    pub fn tell_refused<P: Written>(
+        &self,
+        pass: &Pass<P>,
+        present: &[Condition],
+        condition: Option<&Condition>,
+        sizes: &Sizes,
+    ) {
         let Some(refused) = condition.filter(|condition| condition.reason == REFUSED) else { return };
         if phase::find(present, CONDITION).is_none_or(|known| known.message != refused.message) {
-            self.events.warning(&*pass.object, "ExpandPVCFailed", refused.message.clone());
+            let reason = if sizes.refused.is_empty() { "VolumeChangeRefused" } else { "ExpandPVCFailed" };
+            self.events.warning(&*pass.object, reason, refused.message.clone());
         }
     }
 }
@@ -277,12 +347,63 @@ mod tests {
             pool.storage.get_or_insert_default().size = Some("7Gi".to_owned());
         }
         let mut desired = set(&shard);
-        let wanted = keep_template_sizes(&mut desired, Some(&stored));
+        let wanted = keep_templates(&mut desired, Some(&stored), &mut Sizes::default());
         assert_eq!(wanted, [("pgdata".to_owned(), Quantity("7Gi".to_owned()))]);
         assert_eq!(desired.spec.volume_claim_templates, stored.spec.volume_claim_templates);
         let mut new = set(&shard);
-        keep_template_sizes(&mut new, None);
+        keep_templates(&mut new, None, &mut Sizes::default());
         assert_ne!(new.spec.volume_claim_templates, stored.spec.volume_claim_templates);
+    }
+
+    #[test]
+    fn a_set_keeps_the_class_and_the_access_modes_that_it_was_made_with() {
+        let mut shard = test_objects::shard();
+        let set = |shard: &crate::api::Shard| pool::all(shard).unwrap()[0].stateful_set(&BTreeMap::new()).unwrap();
+        let stored = set(&shard);
+        for pool in shard.spec.pools.values_mut() {
+            let storage = pool.storage.get_or_insert_default();
+            storage.class = Some("fast".to_owned());
+            storage.access_modes = vec!["ReadWriteMany".to_owned()];
+        }
+        let (mut desired, mut sizes) = (set(&shard), Sizes::default());
+        keep_templates(&mut desired, Some(&stored), &mut sizes);
+        assert_eq!(desired.spec.volume_claim_templates, stored.spec.volume_claim_templates);
+        let what = format!("volume claim template pgdata of {}", stored.name_any());
+        let kept = [
+            format!("{what} keeps the default storage class: 'fast' cannot be given to it"),
+            format!("{what} keeps the access modes ReadWriteOnce: ReadWriteMany cannot be given to it"),
+        ];
+        assert_eq!(sizes.kept, kept);
+        let condition = sizes.condition(&[], Some(1)).unwrap();
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "Refused"));
+        assert_eq!(sizes.action(Action::Done), Action::Done);
+        // And the other way round.
+        let stored = set(&shard);
+        let mut desired = set(&test_objects::shard());
+        keep_templates(&mut desired, Some(&stored), &mut Sizes::default());
+        assert_eq!(desired.spec.volume_claim_templates, stored.spec.volume_claim_templates);
+    }
+
+    #[test]
+    fn a_claim_that_got_the_default_class_is_asked_for_none() {
+        let claim = |class: Option<&str>, manager: &str| -> PersistentVolumeClaim {
+            let fields = json!({ "f:spec": { "f:storageClassName": {} } });
+            serde_json::from_value(json!({
+                "metadata": { "name": "backup", "managedFields": [{ "manager": manager, "fieldsV1": fields }] },
+                "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": class },
+            }))
+            .unwrap()
+        };
+        let kept = |wanted: Option<&str>, stored: &PersistentVolumeClaim| {
+            let (mut desired, mut sizes) = (claim(wanted, ""), Sizes::default());
+            keep(&mut desired, Some(stored), &mut sizes);
+            (desired.spec.unwrap().storage_class_name, sizes.kept.len())
+        };
+        let slow = Some("slow".to_owned());
+        assert_eq!(kept(None, &claim(Some("slow"), "kube-apiserver")), (None, 0));
+        assert_eq!(kept(None, &claim(Some("slow"), FIELD_MANAGER)), (slow.clone(), 0));
+        assert_eq!(kept(Some("fast"), &claim(Some("slow"), "kube-apiserver")), (slow.clone(), 1));
+        assert_eq!(kept(Some("slow"), &claim(Some("slow"), FIELD_MANAGER)), (slow, 0));
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn the_custom_resources_of_the_minimal_sample() {
 
 #[test]
 fn etcd_of_the_minimal_sample() {
-    insta::assert_yaml_snapshot!("etcd_stateful_set", yaml(&etcd::stateful_set(&topo_server()).unwrap()));
+    insta::assert_yaml_snapshot!("etcd_stateful_set", yaml(&etcd::stateful_set(&topo_server(), 3).unwrap()));
     insta::assert_yaml_snapshot!("etcd_headless_service", yaml(&etcd::headless(&topo_server()).unwrap()));
     insta::assert_yaml_snapshot!("etcd_client_service", yaml(&etcd::client(&topo_server()).unwrap()));
 }
@@ -114,7 +114,7 @@ fn every_container_is_asked_whether_it_lives_and_whether_it_is_ready() {
     let admin = resolver::multiadmin(&cluster, &NoTemplates).unwrap();
     let web = resolver::multiadmin_web(&cluster, &NoTemplates).unwrap();
     let templates: Vec<PodTemplateSpec> = vec![
-        etcd::stateful_set(&topo_server()).unwrap().spec.template,
+        etcd::stateful_set(&topo_server(), 3).unwrap().spec.template,
         multiadmin::admin_deployment(&cluster, &admin, &topo().reference, &env).spec.template,
         multiadmin::web_deployment(&cluster, &web).spec.template,
         gateway::gateway_deployment(&cell(), &env).unwrap().spec.template,
@@ -135,4 +135,16 @@ fn every_container_is_asked_whether_it_lives_and_whether_it_is_ready() {
         let independent = asked.is_none() || ["/live", "/"].contains(&asked.as_deref().unwrap_or_default());
         assert!(independent, "{name}: {asked:?}");
     }
+}
+
+#[test]
+fn an_etcd_knows_how_many_members_it_was_begun_with_whatever_its_replicas_say() {
+    let mut set = etcd::stateful_set(&topo_server(), 5).unwrap();
+    assert_eq!(etcd::members_begun_with(&set), Some(5));
+    set.spec.replicas = Some(1);
+    assert_eq!(etcd::members_begun_with(&set), Some(5));
+    for variable in set.spec.template.spec.as_mut().unwrap().containers[0].env.iter_mut().flatten() {
+        variable.value = None;
+    }
+    assert_eq!(etcd::members_begun_with(&set), None);
 }

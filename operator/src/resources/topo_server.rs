@@ -20,6 +20,8 @@ use crate::resolver::{TOPO_CLIENT_PORT, defaults, merge};
 const PEER_PORT: u16 = 2380;
 /// Port of etcd's metrics, which answers whether or not the client port does: probes of life ask there.
 const METRICS_PORT: u16 = 2381;
+/// The variable that tells each member of all of them.
+const INITIAL_CLUSTER: &str = "ETCD_INITIAL_CLUSTER";
 /// The data volume.
 const DATA_VOLUME: &str = "data";
 /// Where the data lives.
@@ -35,14 +37,23 @@ pub fn replicas(server: &TopoServer) -> i32 {
     server.spec.etcd.replicas.unwrap_or(defaults::ETCD_REPLICAS)
 }
 
-/// The members.
-pub fn stateful_set(server: &TopoServer) -> Result<StatefulSet, BuildError> {
+/// Number of members that a stored set's etcd was begun with: those that its pods are told of. The replicas of the set say nothing
+/// about it, for anybody may turn them.
+pub fn members_begun_with(set: &StatefulSet) -> Option<i32> {
+    let containers = &set.spec.template.spec.as_ref()?.containers;
+    let mut variables = containers.iter().flat_map(|container| container.env.iter().flatten());
+    let members = variables.find(|variable| variable.name == INITIAL_CLUSTER)?.value.as_deref()?;
+    i32::try_from(members.split(',').filter(|member| !member.is_empty()).count()).ok().filter(|members| *members > 0)
+}
+
+/// The `members` members: as many as the specification asks for, or as etcd was begun with.
+pub fn stateful_set(server: &TopoServer, members: i32) -> Result<StatefulSet, BuildError> {
     let labels = object_labels(server)?;
     let etcd = &server.spec.etcd;
     let container = Container {
         name: "etcd".to_owned(),
         image: Some(etcd.image.clone().unwrap_or_else(|| defaults::ETCD_IMAGE.to_owned())),
-        env: Some(environment(server)),
+        env: Some(environment(server, members)),
         ports: container_ports(&[("client", TOPO_CLIENT_PORT), ("peer", PEER_PORT), (METRICS_PORT_NAME, METRICS_PORT)]),
         resources: etcd.resources.clone(),
         volume_mounts: Some(vec![mount(DATA_VOLUME, DATA_PATH)]),
@@ -61,7 +72,7 @@ pub fn stateful_set(server: &TopoServer) -> Result<StatefulSet, BuildError> {
         metadata: child_meta(server, server.name_any(), labels.clone()),
         spec: StatefulSetSpec {
             service_name: Some(names::topo_headless(&server.name_any())),
-            replicas: Some(replicas(server)),
+            replicas: Some(members),
             selector: match_labels(&labels),
             pod_management_policy: Some("Parallel".to_owned()),
             update_strategy: Some(StatefulSetUpdateStrategy {
@@ -80,12 +91,12 @@ pub fn stateful_set(server: &TopoServer) -> Result<StatefulSet, BuildError> {
     })
 }
 
-fn environment(server: &TopoServer) -> Vec<EnvVar> {
+fn environment(server: &TopoServer, members: i32) -> Vec<EnvVar> {
     let name = server.name_any();
     let namespace = server.namespace().unwrap_or_default();
     let headless = names::topo_headless(&name);
     let own = format!("http://$(POD_NAME).{headless}.$(POD_NAMESPACE).svc.cluster.local");
-    let members: Vec<String> = (0..replicas(server))
+    let members: Vec<String> = (0..members)
         .map(|i| format!("{name}-{i}=http://{name}-{i}.{headless}.{namespace}.svc.cluster.local:{PEER_PORT}"))
         .collect();
     vec![
@@ -99,7 +110,7 @@ fn environment(server: &TopoServer) -> Vec<EnvVar> {
         env("ETCD_INITIAL_ADVERTISE_PEER_URLS", format!("{own}:{PEER_PORT}")),
         env("ETCD_INITIAL_CLUSTER_STATE", "new"),
         env("ETCD_INITIAL_CLUSTER_TOKEN", name),
-        env("ETCD_INITIAL_CLUSTER", members.join(",")),
+        env(INITIAL_CLUSTER, members.join(",")),
         env("ETCD_LISTEN_METRICS_URLS", format!("http://0.0.0.0:{METRICS_PORT}")),
     ]
 }
