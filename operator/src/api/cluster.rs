@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::common::{
-    EtcdSpec, ExternalTopoServerSpec, ImagePullPolicy, LocalTopoServerSpec, MultiOrchSpec, ObservabilityConfig, Phase,
-    Pools, PvcDeletionPolicy, StatelessSpec, reported, rules,
+    EtcdSpec, ExternalTopoServerSpec, ImagePullPolicy, LocalTopoServerSpec, MultiOrchSpec, ObservabilityConfig,
+    POOLS_MAX, Phase, Pools, PvcDeletionPolicy, StatelessSpec, reported, rules,
 };
 
 /// A sharded Postgres: its cells, its databases, its topology server and its administration.
@@ -139,10 +139,18 @@ pub struct TemplateDefaults {
 /// Where the global topology server comes from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(
-    "[has(self.etcd), has(self.external), has(self.templateRef)].filter(set, set).size() == 1",
-    "must specify exactly one of 'etcd', 'external', or 'templateRef'"
-)])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.etcd), has(self.external), has(self.templateRef)].filter(set, set).size() == 1",
+        "must specify exactly one of 'etcd', 'external', or 'templateRef'"
+    ),
+    (
+        "!has(self.etcd) || !has(oldSelf.etcd) || !has(self.etcd.replicas) || !has(oldSelf.etcd.replicas) \
+         || self.etcd.replicas == oldSelf.etcd.replicas",
+        "etcd replicas cannot be changed after creation: members cannot be added or removed; keep the number, or create \
+         another cluster"
+    ),
+])))]
 pub struct GlobalTopoServerSpec {
     /// One that the operator runs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,7 +172,10 @@ pub struct GlobalTopoServerSpec {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
     ("has(self.spec) || has(self.templateRef)", "must specify either 'spec' or 'templateRef'"),
-    ("!(has(self.spec) && has(self.templateRef))", "cannot specify both 'spec' and 'templateRef'"),
+    (
+        "!(has(self.spec) && has(self.templateRef))",
+        "cannot specify both 'spec' and 'templateRef': a 'spec' is filled in where nothing was written; set it to null"
+    ),
 ])))]
 pub struct MultiAdminConfig {
     /// The specification itself.
@@ -180,21 +191,27 @@ pub struct MultiAdminConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
-    ("!(has(self.spec) && has(self.cellTemplate))", "cannot specify both 'spec' and 'cellTemplate'"),
-    ("!(has(self.spec) && has(self.overrides))", "cannot specify both 'spec' and 'overrides'"),
+    (
+        "!(has(self.spec) && has(self.cellTemplate))",
+        "cannot specify both 'spec' and 'cellTemplate': a 'spec' is filled in where nothing was written; set it to null"
+    ),
+    (
+        "!(has(self.spec) && has(self.overrides))",
+        "cannot specify both 'spec' and 'overrides': a 'spec' is filled in where nothing was written; set it to null"
+    ),
     ("has(self.zone) != has(self.region)", "must specify exactly one of 'zone' or 'region'"),
 ])))]
 pub struct CellConfig {
     /// The cell's name.
     #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// The availability zone that it stands for.
+    /// The availability zone that it stands for, kept as a label: it places no pod by itself, which is what `affinity` is for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
     pub zone: Option<String>,
-    /// The region that it stands for.
+    /// The region that it stands for, kept as a label: it places no pod by itself, which is what `affinity` is for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
     pub region: Option<String>,
     /// A CellTemplate.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,8 +303,14 @@ pub struct TableGroupConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
-    ("!(has(self.spec) && has(self.shardTemplate))", "cannot specify both 'spec' and 'shardTemplate'"),
-    ("!(has(self.spec) && has(self.overrides))", "cannot specify both 'spec' and 'overrides'"),
+    (
+        "!(has(self.spec) && has(self.shardTemplate))",
+        "cannot specify both 'spec' and 'shardTemplate': a 'spec' is filled in where nothing was written; set it to null"
+    ),
+    (
+        "!(has(self.spec) && has(self.overrides))",
+        "cannot specify both 'spec' and 'overrides': a 'spec' is filled in where nothing was written; set it to null"
+    ),
 ])))]
 pub struct ShardConfig {
     /// Its name: its range of keys.
@@ -317,7 +340,7 @@ pub struct ShardOverrides {
     pub multiorch: Option<MultiOrchSpec>,
     /// The pools.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8, "x-kubernetes-validations" = pool_rules()))]
+    #[schemars(extend("maxProperties" = POOLS_MAX, "x-kubernetes-validations" = pool_rules()))]
     pub pools: Pools,
 }
 
@@ -330,7 +353,7 @@ pub struct ShardInlineSpec {
     pub multiorch: Option<MultiOrchSpec>,
     /// The pools.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8, "x-kubernetes-validations" = pool_rules()))]
+    #[schemars(extend("maxProperties" = POOLS_MAX, "x-kubernetes-validations" = pool_rules()))]
     pub pools: Pools,
     /// What becomes of its volumes.
     #[serde(skip_serializing_if = "Option::is_none")]

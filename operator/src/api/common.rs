@@ -13,6 +13,11 @@ pub(crate) fn rules(rules: &[(&str, &str)]) -> Value {
     rules.iter().map(|(rule, message)| json!({ "rule": rule, "message": message })).collect()
 }
 
+/// Labels, or annotations, that can be asked for on pods.
+pub const POD_METADATA_MAX: usize = 20;
+/// Pools of a shard.
+pub const POOLS_MAX: usize = 8;
+
 fn annotation_rules() -> Value {
     rules(&[(
         "self.all(key, size(key) < 64 && size(self[key]) < 256)",
@@ -98,11 +103,11 @@ pub struct StatelessSpec {
     pub affinity: Option<Affinity>,
     /// Annotations for the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20, "x-kubernetes-validations" = annotation_rules()))]
+    #[schemars(extend("maxProperties" = POD_METADATA_MAX, "x-kubernetes-validations" = annotation_rules()))]
     pub pod_annotations: BTreeMap<String, String>,
     /// Labels for the pods. The operator's own labels win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20, "x-kubernetes-validations" = label_rules()))]
+    #[schemars(extend("maxProperties" = POD_METADATA_MAX, "x-kubernetes-validations" = label_rules()))]
     pub pod_labels: BTreeMap<String, String>,
 }
 
@@ -241,6 +246,17 @@ pub struct GlobalTopoServerRef {
     /// Implementation, `etcd`.
     #[schemars(length(min = 1, max = 63))]
     pub implementation: String,
+    /// Where the same server answers, too: the operator asks there when the address does not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 19), inner(length(min = 1, max = 2048)))]
+    pub further_addresses: Vec<String>,
+}
+
+impl GlobalTopoServerRef {
+    /// All its addresses, in the order in which they are tried.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.address).chain(&self.further_addresses).map(String::as_str)
+    }
 }
 
 /// An etcd that the operator runs.
@@ -276,26 +292,36 @@ pub struct EtcdSpec {
     pub pvc_deletion_policy: Option<PvcDeletionPolicy>,
 }
 
-/// A topology server that somebody else runs.
+/// A topology server that somebody else runs. TLS has its place in the schema; nothing speaks it yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("!has(self.caSecret)", "TLS to the topology server ('caSecret') is not supported yet"),
+    ("!has(self.clientCertSecret)", "TLS to the topology server ('clientCertSecret') is not supported yet"),
+])))]
 pub struct ExternalTopoServerSpec {
     /// Its addresses.
     #[schemars(
         length(min = 1, max = 20),
         extend(
             "x-kubernetes-list-type" = "set",
-            "x-kubernetes-validations" = rules(&[(
-                "self.all(endpoint, endpoint.matches('^https?://'))",
-                "endpoints must be valid URLs"
-            )])
+            "x-kubernetes-validations" = rules(&[
+                ("self.all(endpoint, endpoint.matches('^https?://'))", "endpoints must be valid URLs"),
+                (
+                    "self.all(endpoint, !endpoint.startsWith('https://'))",
+                    "endpoints by TLS ('https://') are not supported yet"
+                ),
+            ])
         ),
         inner(length(min = 1, max = 2048))
     )]
     pub endpoints: Vec<String>,
-    /// Implementation; `etcd` when absent.
+    /// Implementation; `etcd` when absent, and no other is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(
+        length(min = 1, max = 63),
+        extend("x-kubernetes-validations" = rules(&[("self == 'etcd'", "the only supported implementation is 'etcd'")]))
+    )]
     pub implementation: Option<String>,
     /// Secret with the certificate authority.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -342,11 +368,11 @@ pub struct MultiOrchSpec {
     pub affinity: Option<Affinity>,
     /// Annotations for the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20, "x-kubernetes-validations" = annotation_rules()))]
+    #[schemars(extend("maxProperties" = POD_METADATA_MAX, "x-kubernetes-validations" = annotation_rules()))]
     pub pod_annotations: BTreeMap<String, String>,
     /// Labels for the pods. The operator's own labels win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20, "x-kubernetes-validations" = label_rules()))]
+    #[schemars(extend("maxProperties" = POD_METADATA_MAX, "x-kubernetes-validations" = label_rules()))]
     pub pod_labels: BTreeMap<String, String>,
     /// Cells that get one; all cells of the shard's pools when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

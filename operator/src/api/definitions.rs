@@ -9,8 +9,14 @@ use super::{Cell, CellTemplate, CoreTemplate, MultigresCluster, Shard, ShardTemp
 
 /// The definitions of all eight kinds, as JSON, in the order of their file names.
 pub fn crds() -> Vec<Value> {
-    let cluster_name =
-        rules(&[("self.metadata.name.size() <= 25", "MultigresCluster name must be at most 25 characters")]);
+    let cluster_name = rules(&[
+        ("self.metadata.name.size() <= 25", "MultigresCluster name must be at most 25 characters"),
+        // Services are named after it, and their names are DNS labels.
+        (
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "MultigresCluster name must be a DNS label: lower case letters, digits and '-', beginning with a letter",
+        ),
+    ]);
     let mut definitions = vec![
         definition(&Cell::crd(), None),
         definition(&CellTemplate::crd(), None),

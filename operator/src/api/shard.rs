@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::pool_rules;
 use super::common::{
-    GlobalTopoServerRef, MultiOrchSpec, ObservabilityConfig, Phase, Pools, PvcDeletionPolicy, ShardImages, reported,
+    GlobalTopoServerRef, MultiOrchSpec, ObservabilityConfig, POOLS_MAX, Phase, Pools, PvcDeletionPolicy, ShardImages,
+    reported,
 };
 
 /// A range of keys, as the table group's controller writes it.
@@ -49,7 +50,7 @@ pub struct ShardSpec {
     pub multiorch: MultiOrchSpec,
     /// The pools.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8, "x-kubernetes-validations" = pool_rules()))]
+    #[schemars(extend("maxProperties" = POOLS_MAX, "x-kubernetes-validations" = pool_rules()))]
     pub pools: Pools,
     /// What becomes of its volumes.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::pool_rules;
-use super::common::{MultiOrchSpec, Pools, PvcDeletionPolicy};
+use super::common::{MultiOrchSpec, POOLS_MAX, Pools, PvcDeletionPolicy};
 
 /// Settings for shards that clusters can share.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +28,7 @@ pub struct ShardTemplateSpec {
     pub multiorch: Option<MultiOrchSpec>,
     /// The pools.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8, "x-kubernetes-validations" = pool_rules()))]
+    #[schemars(extend("maxProperties" = POOLS_MAX, "x-kubernetes-validations" = pool_rules()))]
     pub pools: Pools,
     /// What becomes of its volumes.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -208,6 +208,7 @@ pub fn global_topo(cluster: &MultigresCluster, templates: &dyn TemplateSource) -
             address: external.endpoints.first().cloned().unwrap_or_default(),
             root_path: external.root_path.unwrap_or_else(|| defaults::TOPO_ROOT.to_owned()),
             implementation: external.implementation.unwrap_or_else(|| defaults::TOPO_IMPLEMENTATION.to_owned()),
+            further_addresses: external.endpoints.into_iter().skip(1).collect(),
         };
         return Ok(GlobalTopo { reference, managed: None });
     }
@@ -231,6 +232,7 @@ pub fn global_topo(cluster: &MultigresCluster, templates: &dyn TemplateSource) -
         address: managed_topo_address(&name(cluster), cluster.metadata.namespace.as_deref().unwrap_or_default()),
         root_path: etcd.root_path.clone().unwrap_or_else(|| defaults::TOPO_ROOT.to_owned()),
         implementation: defaults::TOPO_IMPLEMENTATION.to_owned(),
+        further_addresses: Vec::new(),
     };
     Ok(GlobalTopo { reference, managed: Some(TopoServerSpec { etcd, pvc_deletion_policy: above }) })
 }

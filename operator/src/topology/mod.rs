@@ -44,7 +44,8 @@ pub enum Registration {
 #[derive(Debug, Clone)]
 pub struct Topology {
     connector: Connector,
-    address: String,
+    /// Where it answers; the first is the one that records name.
+    addresses: Vec<String>,
     root: String,
 }
 
@@ -54,12 +55,13 @@ impl Topology {
         if reference.implementation != IMPLEMENTATION {
             return Err(TopologyError::UnknownImplementation(reference.implementation.clone()));
         }
-        Ok(Self { connector, address: reference.address.clone(), root: reference.root_path.clone() })
+        let addresses = reference.addresses().map(str::to_owned).collect();
+        Ok(Self { connector, addresses, root: reference.root_path.clone() })
     }
 
     /// Makes sure that the topology knows the cell.
     pub async fn register_cell(&self, name: &str) -> Result<Registration, TopologyError> {
-        let record = cell_record(name, &self.address, &self.root);
+        let record = cell_record(name, &self.addresses[0], &self.root);
         self.register(keys::cell(&self.root, name), record.encode_to_vec()).await
     }
 
@@ -116,28 +118,50 @@ impl Topology {
         self.call("DeleteRange", &key, async |client: KvClient| client.delete(&key).await).await
     }
 
-    /// Connects and runs one operation, in a client span that covers both: where nothing answers, the span says for how long that was
-    /// waited for.
+    /// Runs one operation at the first address that answers. Where none does, the words are those about the first.
     async fn call<T>(
         &self,
         method: &'static str,
         key: &str,
+        operation: impl AsyncFnOnce(KvClient) -> Result<T, ClientError> + Clone,
+    ) -> Result<T, TopologyError> {
+        let mut first = None;
+        for address in &self.addresses {
+            match self.call_at(address, method, key, operation.clone()).await {
+                Err(error) if error.is_unavailable() => {
+                    first.get_or_insert(error);
+                }
+                answered => return answered,
+            }
+        }
+        Err(first.unwrap_or_else(|| {
+            let status = tonic::Status::unavailable("no connection available: there is no address");
+            TopologyError::from_status(method, key, "", status)
+        }))
+    }
+
+    /// Connects and runs one operation, in a client span that covers both: where nothing answers, the span says for how long that was
+    /// waited for.
+    async fn call_at<T>(
+        &self,
+        address: &str,
+        method: &'static str,
+        key: &str,
         operation: impl AsyncFnOnce(KvClient) -> Result<T, ClientError>,
     ) -> Result<T, TopologyError> {
-        let result = etcd_call(method, &self.address, async {
-            let client = KvClient::new(self.connect().await?);
+        let result = etcd_call(method, address, async {
+            let client = KvClient::new(self.connect(address).await?);
             match tokio::time::timeout(OPERATION_TIMEOUT, operation(client)).await {
                 Ok(result) => result.map_err(into_status),
                 Err(_) => Err(tonic::Status::deadline_exceeded("the operation took too long")),
             }
         })
         .await;
-        result.map_err(|status| TopologyError::from_status(method, key, &self.address, status))
+        result.map_err(|status| TopologyError::from_status(method, key, address, status))
     }
 
-    async fn connect(&self) -> Result<Channel, tonic::Status> {
-        let uri = self.uri()?;
-        let endpoint = Endpoint::from(uri).timeout(OPERATION_TIMEOUT);
+    async fn connect(&self, address: &str) -> Result<Channel, tonic::Status> {
+        let endpoint = Endpoint::from(uri(address)?).timeout(OPERATION_TIMEOUT);
         let unavailable = |reason: String| tonic::Status::unavailable(format!("no connection available: {reason}"));
         match tokio::time::timeout(DIAL_TIMEOUT, endpoint.connect_with_connector(self.connector.clone())).await {
             Ok(Ok(channel)) => Ok(channel),
@@ -145,13 +169,12 @@ impl Topology {
             Err(_) => Err(unavailable("the dial timed out".to_owned())),
         }
     }
+}
 
-    /// Managed servers are named by `host:port`, external ones by a URL.
-    fn uri(&self) -> Result<Uri, tonic::Status> {
-        let address =
-            if self.address.contains("://") { self.address.clone() } else { format!("http://{}", self.address) };
-        address.parse().map_err(|error| tonic::Status::invalid_argument(format!("address '{}': {error}", self.address)))
-    }
+/// Managed servers are named by `host:port`, external ones by a URL.
+fn uri(address: &str) -> Result<Uri, tonic::Status> {
+    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    url.parse().map_err(|error| tonic::Status::invalid_argument(format!("address '{address}': {error}")))
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {
@@ -179,6 +202,7 @@ mod tests {
             address: "minimal-global-topo.default.svc:2379".into(),
             root_path: "/multigres/global".into(),
             implementation: implementation.into(),
+            further_addresses: Vec::new(),
         }
     }
 
@@ -212,6 +236,25 @@ mod tests {
         let refused = block_on(Topology::new(refusing(), &reference("etcd")).unwrap().register_cell("zone-a"));
         let silent = block_on(Topology::new(silent(), &reference("etcd")).unwrap().register_cell("zone-a"));
         assert_eq!(refused.unwrap_err().to_string(), silent.unwrap_err().to_string());
+    }
+
+    #[test]
+    fn every_address_is_tried_and_the_words_are_about_the_first() {
+        let dialed = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = dialed.clone();
+        let refusing =
+            Connector::new(move |uri: Uri| -> futures::future::BoxFuture<'static, io::Result<crate::host::BoxedIo>> {
+                seen.lock().unwrap().push(uri.to_string());
+                Box::pin(async { Err(io::Error::from(io::ErrorKind::ConnectionRefused)) })
+            });
+        let reference = GlobalTopoServerRef {
+            address: "http://one:2379".into(),
+            further_addresses: vec!["http://two:2379".into(), "http://three:2379".into()],
+            ..reference("etcd")
+        };
+        let error = block_on(Topology::new(refusing, &reference).unwrap().unregister_cell("zone-a")).unwrap_err();
+        assert_eq!(error.to_string(), "Code: UNAVAILABLE: no connection available to http://one:2379");
+        assert_eq!(*dialed.lock().unwrap(), ["http://one:2379/", "http://two:2379/", "http://three:2379/"]);
     }
 
     #[test]

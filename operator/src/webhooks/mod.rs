@@ -212,7 +212,7 @@ impl Webhooks {
 
     async fn fill_in(&self, ask: &Ask) -> Result<Verdict, WebhookError> {
         let cluster: MultigresCluster = ask.object("MultigresCluster")?;
-        let lookup = Lookup::of(&self.client, &ask.namespace, &cluster.spec).await?;
+        let lookup = Lookup::of(&self.client, &ask.namespace, [&cluster.spec]).await?;
         let mut filled = cluster.clone();
         filled.metadata.namespace = Some(ask.namespace.clone());
         let decisions = defaulter::fill_in(&mut filled, &lookup);
@@ -245,16 +245,40 @@ impl Webhooks {
         if cluster.metadata.deletion_timestamp.is_some() {
             return Ok(Verdict::allowed());
         }
+        // What stays as it is was judged before: a stricter rule must not hold up a label or a finalizer.
+        let old = ask.old_object::<MultigresCluster>();
+        let changes = old.as_ref().is_none_or(|old| old.spec != cluster.spec);
+        let old = old.filter(|_| changes);
         let lookup = step("Webhook.ValidateTemplatesExist", async {
-            let lookup = Lookup::of(&self.client, &ask.namespace, &cluster.spec).await?;
+            let specs = [&cluster].into_iter().chain(&old).map(|cluster| &cluster.spec);
+            let lookup = Lookup::of(&self.client, &ask.namespace, specs).await?;
             let missing = validator::missing_templates(&cluster, &lookup);
             if missing.is_empty() { Ok(lookup) } else { Err(WebhookError::Invalid(missing)) }
         })
         .await?;
-        let warnings =
-            step("Webhook.ValidateLogic", async { validator::logic(&cluster, &lookup).map_err(WebhookError::Invalid) })
-                .await?;
+        let warnings = step("Webhook.ValidateLogic", async {
+            let warnings = validator::logic(&cluster, &lookup).map_err(WebhookError::Invalid)?;
+            let mut wrong = Vec::new();
+            if changes {
+                wrong = validator::resolved(&cluster, old.as_ref(), &lookup);
+                wrong.extend(self.shared_topology(ask, &cluster).await?);
+            }
+            if wrong.is_empty() { Ok(warnings) } else { Err(WebhookError::Invalid(wrong)) }
+        })
+        .await?;
         Ok(Verdict::allowed().warning(warnings))
+    }
+
+    /// Which clusters keep their records where this one, which uses somebody else's topology server, would.
+    async fn shared_topology(&self, ask: &Ask, cluster: &MultigresCluster) -> Result<Vec<String>, WebhookError> {
+        if cluster.spec.global_topo_server.as_ref().is_none_or(|topo| topo.external.is_none()) {
+            return Ok(Vec::new());
+        }
+        let api: Api<MultigresCluster> = Api::all(self.client.clone());
+        let others = api.list(&ListParams::default()).await?.items;
+        let mut cluster = cluster.clone();
+        cluster.metadata.namespace = Some(ask.namespace.clone());
+        Ok(validator::shared_topology(&cluster, &others))
     }
 
     async fn template(&self, kind: &'static str, ask: &Ask) -> Result<Verdict, WebhookError> {

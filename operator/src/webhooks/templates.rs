@@ -54,9 +54,18 @@ impl Named {
 }
 
 impl Lookup {
-    /// Asks for what `spec` names in `namespace`.
-    pub async fn of(client: &Client, namespace: &str, spec: &MultigresClusterSpec) -> Result<Self, kube::Error> {
-        let named = Named::by(spec);
+    /// Asks for what these specifications name in `namespace`.
+    pub async fn of(
+        client: &Client,
+        namespace: &str,
+        specs: impl IntoIterator<Item = &MultigresClusterSpec>,
+    ) -> Result<Self, kube::Error> {
+        let mut named = Named::default();
+        for Named { core, cell, shard } in specs.into_iter().map(Named::by) {
+            named.core.extend(core);
+            named.cell.extend(cell);
+            named.shard.extend(shard);
+        }
         let mut lookup = Self::default();
         for (name, found) in ask::<CoreTemplate>(client, namespace, named.core).await? {
             lookup.core.insert(name, found.spec);

@@ -1,11 +1,17 @@
-//! What no schema can say: that what is named exists, and that every part has a place to run.
+//! What no schema can say: that what is named exists, that every part has a place to run, and that what a cluster is resolved to can be
+//! written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::templates::{Lookup, Named};
 use crate::{
-    api::{MultigresCluster, cluster::ShardConfig},
-    resolver,
+    api::{
+        MultigresCluster,
+        cluster::ShardConfig,
+        common::{GlobalTopoServerRef, POD_METADATA_MAX, POOLS_MAX},
+        table_group::ResolvedShard,
+    },
+    resolver::{self, NoTemplates},
 };
 
 /// One sentence for each template that is named and does not exist.
@@ -48,6 +54,118 @@ pub fn logic(cluster: &MultigresCluster, templates: &Lookup) -> Result<Vec<Strin
         }
     }
     if wrong.is_empty() { Ok(warnings) } else { Err(wrong) }
+}
+
+/// What the definitions of its children would refuse of a cluster once it is resolved: pools that vanish, or more than there may be. `old`
+/// is the cluster as it is.
+pub fn resolved(cluster: &MultigresCluster, old: Option<&MultigresCluster>, templates: &Lookup) -> Vec<String> {
+    let shards = resolved_shards(cluster, templates);
+    let mut wrong = cells_out_of_limits(cluster, templates);
+    for ((_, group, name), shard) in &shards {
+        let place = format!("shard '{name}' of tablegroup '{group}'");
+        wrong.extend(shard_out_of_limits(&place, shard));
+    }
+    for (key, before) in old.map(|old| resolved_shards(old, templates)).unwrap_or_default() {
+        let Some(now) = shards.get(&key) else { continue };
+        let (_, group, name) = &key;
+        wrong.extend(before.pools.keys().filter(|pool| !now.pools.contains_key(*pool)).map(|pool| {
+            format!(
+                "shard '{name}' of tablegroup '{group}': pool '{pool}' would be gone: pools cannot be removed or renamed in this \
+                 version (append-only); keep it in the template, the overrides or the spec"
+            )
+        }));
+    }
+    wrong
+}
+
+/// Shards by database, table group and name. Those that cannot be resolved are left out.
+fn resolved_shards(
+    cluster: &MultigresCluster,
+    templates: &Lookup,
+) -> BTreeMap<(String, String, String), ResolvedShard> {
+    let mut spec = cluster.spec.clone();
+    resolver::populate_defaults(&mut spec, templates);
+    let mut shards = BTreeMap::new();
+    for database in &spec.databases {
+        for group in &database.tablegroups {
+            for shard in &group.shards {
+                if let Ok(resolved) = resolver::shard(&spec, shard, templates) {
+                    shards.insert((database.name.clone(), group.name.clone(), shard.name.clone()), resolved);
+                }
+            }
+        }
+    }
+    shards
+}
+
+fn too_many(place: &str, what: &str, count: usize, max: usize) -> Option<String> {
+    (count > max)
+        .then(|| format!("{place}: template and overrides make {count} {what} together, and there can be {max}"))
+}
+
+fn shard_out_of_limits(place: &str, shard: &ResolvedShard) -> Vec<String> {
+    let orch = format!("{place}: multiorch");
+    let counts = [
+        too_many(place, "pools", shard.pools.len(), POOLS_MAX),
+        too_many(&orch, "podLabels", shard.multiorch.pod_labels.len(), POD_METADATA_MAX),
+        too_many(&orch, "podAnnotations", shard.multiorch.pod_annotations.len(), POD_METADATA_MAX),
+    ];
+    let names = shard.pools.keys().filter(|pool| !is_dns_name(pool)).map(|pool| {
+        format!(
+            "{place}: pool '{pool}' has a name that labels cannot hold: lower case letters, digits and '-', beginning and ending with \
+             a letter or digit"
+        )
+    });
+    counts.into_iter().flatten().chain(names).collect()
+}
+
+fn cells_out_of_limits(cluster: &MultigresCluster, templates: &Lookup) -> Vec<String> {
+    let topo = GlobalTopoServerRef::default();
+    let mut wrong = Vec::new();
+    for config in &cluster.spec.cells {
+        let Ok(cell) = resolver::cell(cluster, config, &topo, templates) else { continue };
+        let place = format!("cell '{}': multigateway", config.name);
+        wrong.extend(too_many(&place, "podLabels", cell.multigateway.pod_labels.len(), POD_METADATA_MAX));
+        wrong.extend(too_many(&place, "podAnnotations", cell.multigateway.pod_annotations.len(), POD_METADATA_MAX));
+    }
+    wrong
+}
+
+/// What the definitions ask of all other names; they cannot ask it of the keys of a map.
+fn is_dns_name(name: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    edge(name.as_bytes().first())
+        && edge(name.as_bytes().last())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// One sentence for each other cluster whose records lie where those of `cluster`, which uses somebody else's topology server, would: each
+/// would take the other's for its own. Servers are known by what they are called.
+pub fn shared_topology(cluster: &MultigresCluster, others: &[MultigresCluster]) -> Vec<String> {
+    let places = |cluster: &MultigresCluster| -> BTreeSet<(String, String)> {
+        let Ok(topo) = resolver::global_topo(cluster, &NoTemplates) else { return BTreeSet::new() };
+        let server = |address: &str| {
+            let address = address.split_once("://").map_or(address, |(_, authority)| authority);
+            address.trim_end_matches('/').to_ascii_lowercase()
+        };
+        let root = topo.reference.root_path.trim_end_matches('/').to_owned();
+        topo.reference.addresses().map(|address| (server(address), root.clone())).collect()
+    };
+    let id = |cluster: &MultigresCluster| (cluster.metadata.namespace.clone(), cluster.metadata.name.clone());
+    let own = places(cluster);
+    let mut wrong = Vec::new();
+    for other in others.iter().filter(|other| id(other) != id(cluster)) {
+        if let Some((server, root)) = places(other).intersection(&own).next() {
+            let (namespace, name) = id(other);
+            wrong.push(format!(
+                "the topology server {server} keeps MultigresCluster {}/{} under {root}: two clusters cannot share a rootPath, choose \
+                 another",
+                namespace.unwrap_or_default(),
+                name.unwrap_or_default()
+            ));
+        }
+    }
+    wrong
 }
 
 /// Overrides of pools that the template does not have: they make a new pool, which may be a slip of the pen.
@@ -143,5 +261,92 @@ mod tests {
             warnings,
             ["shard '0-inf': pool 'mian' of its overrides is not in ShardTemplate 'small' and becomes a new pool"]
         );
+    }
+
+    #[test]
+    fn a_pool_cannot_vanish_by_another_template_nor_by_fewer_overrides() {
+        let other: ShardTemplateSpec = serde_json::from_value(json!({"pools": {"other": {}}})).unwrap();
+        let mut templates = templates();
+        templates.shard.insert("other".to_owned(), other);
+        let inline = with_shard(json!({"spec": {"pools": {"mine": {}}}}));
+        let small = with_shard(json!({"shardTemplate": "small"}));
+        let more = with_shard(json!({"shardTemplate": "small", "overrides": {"pools": {"more": {}}}}));
+        let gone = |pool: &str| {
+            vec![format!(
+                "shard '0-inf' of tablegroup 'default': pool '{pool}' would be gone: pools cannot be removed or renamed in this \
+                 version (append-only); keep it in the template, the overrides or the spec"
+            )]
+        };
+        assert_eq!(resolved(&small, Some(&inline), &templates), gone("mine"));
+        assert_eq!(resolved(&small, Some(&more), &templates), gone("more"));
+        assert_eq!(resolved(&more, Some(&small), &templates), Vec::<String>::new());
+        let other = with_shard(json!({"shardTemplate": "other"}));
+        assert_eq!(resolved(&other, Some(&small), &templates), gone("main"));
+        assert_eq!(resolved(&other, None, &templates), Vec::<String>::new());
+        let nothing = cluster(json!({"cells": [{"name": "zone-a", "zone": "a"}]}));
+        let mut by_default = nothing.clone();
+        by_default.spec.template_defaults.shard_template = Some("small".to_owned());
+        assert_eq!(resolved(&by_default, Some(&nothing), &templates), gone("default"));
+    }
+
+    #[test]
+    fn template_and_overrides_together_keep_the_limits() {
+        let many = |count: usize, value: Value| -> Value {
+            (0..count).map(|n| (format!("p{n}"), value.clone())).collect::<serde_json::Map<_, _>>().into()
+        };
+        let overrides = |pools: usize, labels: usize| {
+            with_shard(json!({"shardTemplate": "small", "overrides": {
+                "pools": many(pools, json!({})), "multiorch": {"podLabels": many(labels, json!("x"))}}}))
+        };
+        assert_eq!(resolved(&overrides(7, 20), None, &templates()), Vec::<String>::new());
+        assert_eq!(
+            resolved(&overrides(8, 21), None, &templates()),
+            [
+                "shard '0-inf' of tablegroup 'default': template and overrides make 9 pools together, and there can be 8",
+                "shard '0-inf' of tablegroup 'default': multiorch: template and overrides make 21 podLabels together, and there \
+                 can be 20"
+            ]
+        );
+        let mut cells = overrides(0, 0);
+        cells.spec.cells[0].overrides =
+            serde_json::from_value(json!({"multigateway": {"podAnnotations": many(21, json!("x"))}})).unwrap();
+        assert_eq!(
+            resolved(&cells, None, &templates()),
+            [
+                "cell 'zone-a': multigateway: template and overrides make 21 podAnnotations together, and there can be 20"
+            ]
+        );
+        let spaced = with_shard(json!({"spec": {"pools": {"Main Pool": {}}}}));
+        assert!(
+            resolved(&spaced, None, &templates())[0].contains("pool 'Main Pool' has a name that labels cannot hold")
+        );
+    }
+
+    #[test]
+    fn two_clusters_do_not_share_a_place_in_a_topology() {
+        let of = |name: &str, topo: Value| {
+            let mut cluster = cluster(json!({"globalTopoServer": topo}));
+            cluster.metadata.name = Some(name.to_owned());
+            cluster
+        };
+        let external = |endpoints: Value, root: &str| json!({"external": {"endpoints": endpoints, "rootPath": root}});
+        let others = [
+            of("one", external(json!(["http://etcd:2379", "http://etcd2:2379"]), "/one")),
+            of("own", json!({"etcd": {}})),
+            of("somewhere", json!({"templateRef": "x"})),
+        ];
+        let told = |name: &str, endpoint: &str, root: &str| {
+            shared_topology(&of(name, external(json!([endpoint]), root)), &others)
+        };
+        assert_eq!(told("two", "http://etcd:2379", "/two"), Vec::<String>::new());
+        assert_eq!(told("one", "http://etcd:2379", "/one"), Vec::<String>::new(), "its own place");
+        assert_eq!(
+            told("two", "http://ETCD2:2379/", "/one/"),
+            [
+                "the topology server etcd2:2379 keeps MultigresCluster default/one under /one: two clusters cannot share a rootPath, \
+              choose another"
+            ]
+        );
+        assert_eq!(told("two", "http://own-global-topo.default.svc:2379", "/multigres/global").len(), 1);
     }
 }

@@ -76,6 +76,9 @@ fn what_is_wrong_is_refused_with_a_reason() {
             json!("a-name-of-more-than-25-chars"),
             "MultigresCluster name must be at most 25 characters",
         ),
+        ("/metadata/name", json!("my.db"), "MultigresCluster name must be a DNS label"),
+        ("/metadata/name", json!("1st"), "MultigresCluster name must be a DNS label"),
+        ("/spec/cells/0/zone", json!("eu west/1"), "spec.cells[0].zone"),
         ("/spec/cells/0/name", json!("Zone_A"), "spec.cells[0].name"),
         ("/spec/cells/0/region", json!("us"), "must specify exactly one of 'zone' or 'region'"),
         ("/spec/cells/0/cellTemplate", json!("small"), "cannot specify both 'spec' and 'cellTemplate'"),
@@ -105,6 +108,26 @@ fn what_is_wrong_is_refused_with_a_reason() {
             "/spec/globalTopoServer",
             json!({ "external": { "endpoints": ["etcd:2379"] } }),
             "endpoints must be valid URLs",
+        ),
+        (
+            "/spec/globalTopoServer",
+            json!({ "external": { "endpoints": ["http://etcd:2379", "https://etcd:2379"] } }),
+            "endpoints by TLS ('https://') are not supported yet",
+        ),
+        (
+            "/spec/globalTopoServer",
+            json!({ "external": { "endpoints": ["http://etcd:2379"], "caSecret": "ca" } }),
+            "TLS to the topology server ('caSecret') is not supported yet",
+        ),
+        (
+            "/spec/globalTopoServer",
+            json!({ "external": { "endpoints": ["http://etcd:2379"], "clientCertSecret": "mine" } }),
+            "TLS to the topology server ('clientCertSecret') is not supported yet",
+        ),
+        (
+            "/spec/globalTopoServer",
+            json!({ "external": { "endpoints": ["http://etcd:2379"], "implementation": "zookeeper" } }),
+            "the only supported implementation is 'etcd'",
         ),
         ("/spec/multiadmin/templateRef", json!("small"), "cannot specify both 'spec' and 'templateRef'"),
         ("/spec/multiadmin", json!({}), "must specify either 'spec' or 'templateRef'"),
@@ -164,6 +187,18 @@ fn a_pool_cannot_be_taken_away_again() {
         api.apply(smaller).unwrap_err().to_string()
     });
     assert!(refused.contains("pools cannot be removed or renamed in this version (append-only)"), "{refused}");
+}
+
+#[test]
+fn etcd_keeps_its_number_of_members() {
+    let full = sample("full.yaml").remove(0);
+    let refused = with_api(move |api| {
+        api.apply(full.clone()).unwrap();
+        let mut more = full;
+        set(&mut more, "/spec/globalTopoServer/etcd/replicas", json!(7));
+        api.apply(more).unwrap_err().to_string()
+    });
+    assert!(refused.contains("etcd replicas cannot be changed after creation"), "{refused}");
 }
 
 #[test]
