@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use super::WORKERS;
 use super::error::Error;
 use super::finalizers::{self, CLEANUP_RETRY, Outcome};
 use super::pods;
@@ -16,7 +17,7 @@ use crate::names;
 use crate::observability::{TraceOrigin, step};
 use crate::resources::cluster_of;
 use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
-use crate::topology::{ComponentKind, Topology};
+use crate::topology::{Component, ComponentKind, Topology};
 
 /// The controller.
 pub struct CellDataController {
@@ -36,7 +37,8 @@ impl Reconciler for CellDataController {
             name: "cell-datahandler",
             kind: "Cell",
             root_span: "CellData.Reconcile",
-            workers: 1,
+            // An etcd that does not answer delays nobody else's.
+            workers: WORKERS,
             backoff: Backoff::registrar(),
         }
     }
@@ -109,7 +111,13 @@ impl CellDataController {
     async fn unregister(&self, cell: &Arc<Cell>) -> Result<bool, Error> {
         let topology = Topology::new(self.registrar.connector.clone(), &cell.spec.global_topo_server)?;
         let gateway = names::gateway(cluster_of(cell.as_ref())?, &cell.spec.name);
-        topology.remove_components(ComponentKind::Gateway, |component| component.is_of(&gateway)).await?;
+        let namespace = cell.namespace().unwrap_or_default();
+        let runs = |pod: &str| self.pods.get(&ObjectKey::new(namespace.clone(), pod)).is_some();
+        let of_gateways = |component: &Component| {
+            // Whose pod still runs may be another cell's.
+            component.is_of(&gateway) || component.may_be_of(&gateway) && !runs(&component.pod)
+        };
+        topology.remove_components(ComponentKind::Gateway, of_gateways).await?;
         Ok(topology.unregister_cell(&cell.spec.name).await?)
     }
 }

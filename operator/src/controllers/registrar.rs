@@ -157,7 +157,10 @@ impl Registrar {
     /// An outage that began before the object did is waited out for a while: etcd is being started, too.
     fn failed<K: Written>(&self, pass: &Pass<K>, subject: Subject<'_>, error: Error) -> Result<Action, Error> {
         let sentence = format!("Failed to register {} in topology: {error}", subject.noun);
-        self.tools.events.warning(&*pass.object, "RegistrationFailed", sentence.clone());
+        // Where it is not known how to register, nothing was tried.
+        if !matches!(&error, Error::Topology(TopologyError::UnknownImplementation(_))) {
+            self.tools.events.warning(&*pass.object, "RegistrationFailed", sentence.clone());
+        }
         let unavailable = matches!(&error, Error::Topology(error) if error.is_unavailable());
         if unavailable && Self::is_first_contact(pass) {
             record_failure(&error);

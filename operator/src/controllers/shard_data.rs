@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use super::WORKERS;
 use super::error::Error;
 use super::finalizers::{self, CLEANUP_RETRY, Outcome};
 use super::registrar::{Registrar, Subject, registered_generation};
@@ -16,6 +17,9 @@ use crate::observability::{TraceOrigin, step};
 use crate::resources::pool;
 use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
 use crate::topology::{Component, ComponentKind, Registration, Topology};
+
+/// How often a database's record is written anew because its shards changed meanwhile.
+const SETTLE_ROUNDS_MAX: usize = 8;
 
 /// The controller.
 pub struct ShardDataController {
@@ -35,7 +39,8 @@ impl Reconciler for ShardDataController {
             name: "shard-datahandler",
             kind: "Shard",
             root_span: "ShardData.Reconcile",
-            workers: 1,
+            // An etcd that does not answer delays nobody else's.
+            workers: WORKERS,
             backoff: Backoff::registrar(),
         }
     }
@@ -94,8 +99,10 @@ impl ShardDataController {
     /// Poolers never take themselves out.
     async fn register(&self, shard: &Arc<Shard>) -> Result<(Registration, usize), Error> {
         let topology = self.topology(shard)?;
-        let cells = cells_of(&self.live_shards_of_database(shard));
-        let registration = topology.register_database(&shard.spec.database_name, &cells).await?;
+        let registration = match self.settle_database(&topology, shard).await? {
+            Settled::Registered(registration) => registration,
+            Settled::Unregistered(_) => Registration::Unchanged,
+        };
         let parts = pool::parts(shard)?;
         let mut pruned = 0;
         if may_have_lost(shard) {
@@ -111,7 +118,10 @@ impl ShardDataController {
             pruned += topology.remove_components(ComponentKind::Pooler, surplus).await?;
             let cells = crate::resources::orch::cells(shard)?;
             let surplus = |component: &Component| {
-                component.is_of(&parts.orch(&component.cell)) && !cells.contains(&component.cell) && gone(component)
+                let orch = parts.orch(&component.cell);
+                (component.is_of(&orch) || component.may_be_of(&orch))
+                    && !cells.contains(&component.cell)
+                    && gone(component)
             };
             pruned += topology.remove_components(ComponentKind::Orch, surplus).await?;
         }
@@ -146,16 +156,45 @@ impl ShardDataController {
             shard.spec.pools.keys().any(|name| component.ordinal_in(&parts.pool(name, &component.cell)).is_some())
         };
         topology.remove_components(ComponentKind::Pooler, of_pools).await?;
-        let of_orchs = |component: &Component| component.is_of(&parts.orch(&component.cell));
+        let of_orchs = |component: &Component| {
+            let orch = parts.orch(&component.cell);
+            // Whose pod still runs may be another shard's.
+            component.is_of(&orch) || component.may_be_of(&orch) && !self.has_pod(shard, &component.pod)
+        };
         topology.remove_components(ComponentKind::Orch, of_orchs).await?;
-        let siblings = self.live_shards_of_database(shard);
-        let database = &shard.spec.database_name;
-        if siblings.is_empty() {
-            return Ok(topology.unregister_database(database).await?);
+        match self.settle_database(&topology, shard).await? {
+            Settled::Unregistered(removed) => Ok(removed),
+            // Another shard's database too: it lost only the cells that were this one's alone.
+            Settled::Registered(_) => Ok(false),
         }
-        // Another shard's database too: it loses only the cells that were this one's alone.
-        topology.register_database(database, &cells_of(&siblings)).await?;
-        Ok(false)
+    }
+
+    /// Makes the record of the shard's database what its shards that stay say, or takes it out when none does.
+    ///
+    /// Shards of one database may be at this at the same time. Each looks again when it has written: whoever writes last has seen what
+    /// all others saw, and corrects it.
+    async fn settle_database(&self, topology: &Topology, shard: &Shard) -> Result<Settled, Error> {
+        let database = &shard.spec.database_name;
+        let mut cells = self.cells_of_database(shard);
+        let mut rounds = 0;
+        loop {
+            let settled = match &cells {
+                Some(cells) => Settled::Registered(topology.register_database(database, cells).await?),
+                None => Settled::Unregistered(topology.unregister_database(database).await?),
+            };
+            rounds += 1;
+            let seen = std::mem::replace(&mut cells, self.cells_of_database(shard));
+            // A shard that changes again later brings its own reconcile.
+            if cells == seen || rounds == SETTLE_ROUNDS_MAX {
+                return Ok(settled);
+            }
+        }
+    }
+
+    /// The cells of all shards of the same database that stay; nothing where none does.
+    fn cells_of_database(&self, shard: &Shard) -> Option<Vec<String>> {
+        let shards = self.live_shards_of_database(shard);
+        (!shards.is_empty()).then(|| cells_of(&shards))
     }
 
     /// The shards of the same database that stay, this one among them unless it goes: they share one record, and none may take
@@ -168,6 +207,14 @@ impl ShardDataController {
         });
         others
     }
+}
+
+/// What a database's record was brought to.
+enum Settled {
+    /// It is there.
+    Registered(Registration),
+    /// It is not; whether it was is known.
+    Unregistered(bool),
 }
 
 /// Whether the shard may have become smaller since it came: with its first generation it cannot have.

@@ -25,6 +25,11 @@ impl ComponentKind {
     }
 }
 
+/// Of a name that is to be generated the API server takes at most this much of what it is to begin with (63 characters less five).
+const GENERATED_BASE_BYTES_MAX: usize = 58;
+/// And as many characters of its own.
+const GENERATED_SUFFIX_BYTES: usize = 5;
+
 /// A registered component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Component {
@@ -49,6 +54,14 @@ impl Component {
         self.pod.strip_prefix(workload).is_some_and(|rest| rest.len() > 1 && rest.starts_with('-'))
     }
 
+    /// Whether its pod may be one of the Deployment's of this name though the pod's own name cannot say so: of a long name only the
+    /// beginning is left, which pods of other Deployments may share.
+    pub fn may_be_of(&self, deployment: &str) -> bool {
+        deployment.get(..GENERATED_BASE_BYTES_MAX).is_some_and(|base| {
+            self.pod.len() == GENERATED_BASE_BYTES_MAX + GENERATED_SUFFIX_BYTES && self.pod.starts_with(base)
+        })
+    }
+
     /// The place of its pod in the StatefulSet of this name.
     pub fn ordinal_in(&self, stateful_set: &str) -> Option<i32> {
         self.pod.strip_prefix(stateful_set)?.strip_prefix('-')?.parse().ok()
@@ -70,6 +83,21 @@ mod tests {
         assert!(!component.is_of("gat") && !component.is_of("gate-5d8-abc"));
         assert_eq!(Component::of(b"\xff\xff"), None);
         assert_eq!(Component::of(b""), None);
+    }
+
+    #[test]
+    fn of_a_long_name_pods_have_only_the_beginning() {
+        let component = |pod: String| Component { cell: "a".into(), pod };
+        let begins = "d".repeat(58);
+        for deployment in [begins.clone(), format!("{begins}-multiorch-zone-a-bbe2a333")] {
+            assert!(component(format!("{begins}x7k2p")).may_be_of(&deployment));
+            assert!(!component(format!("{begins}x7k2p")).is_of(&deployment));
+            assert!(!component(format!("{begins}x7k2")).may_be_of(&deployment));
+            assert!(!component(format!("e{}x7k2p", &begins[1..])).may_be_of(&deployment));
+        }
+        let short = "d".repeat(57);
+        assert!(component(format!("{short}-x7k2p")).is_of(&short));
+        assert!(!component(format!("{short}-x7k2p")).may_be_of(&short));
     }
 
     #[test]
