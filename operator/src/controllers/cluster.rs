@@ -99,16 +99,30 @@ impl Reconciler for ClusterController {
             Ok(Outcome::Done) => self.bring_about(&mut pass).await,
             Err(error) => Err(error),
         };
-        if result.is_err() {
-            // A cluster that fails early is one that somebody has to see.
-            let present = pass.object.status.as_ref().and_then(|status| status.phase);
-            self.tools.metrics.set_cluster_phase(namespace, name, present.unwrap_or(Phase::Initializing).as_str());
+        if let Err(error) = &result {
+            self.report_failure(&mut pass, error).await;
         }
         result
     }
 }
 
 impl ClusterController {
+    /// Says in the status why the cluster is not what it asks for: the phase that it had would stay for as long as its reconciles fail.
+    /// The generation stays that of the last one that succeeded.
+    async fn report_failure(&self, pass: &mut Pass<MultigresCluster>, error: &Error) {
+        let cluster = pass.object.clone();
+        let present = cluster.status.clone().unwrap_or_default();
+        let verdict = phase::of_failure(present.phase, error);
+        self.tools.metrics.set_cluster_phase(&pass.namespace(), &cluster.name_any(), verdict.phase.as_str());
+        let before = present.phase;
+        let desired = MultigresClusterStatus { phase: Some(verdict.phase), message: Some(verdict.message), ..present };
+        match self.tools.write_status(&*cluster, cluster.status.as_ref(), &desired, FIELD_MANAGER).await {
+            Ok(_) => self.tools.phase_changed(pass, before, verdict.phase),
+            // It is tried again with the reconcile.
+            Err(error) => tracing::debug!(error = %error, "the status does not say that the reconcile failed"),
+        }
+    }
+
     /// Lets cells and table groups go first: their shards and gateways leave the topology while etcd, which goes with the cluster, still
     /// answers.
     async fn take_down(&self, pass: &mut Pass<MultigresCluster>) -> Result<Action, Error> {

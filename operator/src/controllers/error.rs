@@ -70,7 +70,22 @@ impl Error {
             cause => cause,
         }
     }
+
+    /// Whether it stays until somebody changes something: a request that is refused for what it asks, an object that cannot be built.
+    pub fn is_lasting(&self) -> bool {
+        match self.cause() {
+            Self::Kube { source, .. } => {
+                matches!(&**source, kube::Error::Api(status) if LASTING_CODES.contains(&status.code))
+            }
+            Self::Topology(error) => matches!(error, TopologyError::UnknownImplementation(_)),
+            Self::Json { .. } | Self::Resolve(_) | Self::Build(_) => true,
+            Self::Part { .. } => false,
+        }
+    }
 }
+
+/// Codes with which the API server refuses what would be refused again: bad, forbidden, too large, invalid.
+const LASTING_CODES: [u16; 4] = [400, 403, 413, 422];
 
 impl Failure for Error {
     fn component(&self) -> Option<&str> {

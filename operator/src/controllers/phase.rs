@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 
+use super::error::Error;
 use crate::api::common::{Phase, Reported};
 use crate::observability::metrics::Replicas;
 
@@ -164,6 +165,19 @@ pub fn of_cluster(parts: &[Phase]) -> Verdict {
     }
 }
 
+/// Characters of an error that a status message keeps.
+const MESSAGE_CHARS_MAX: usize = 1024;
+
+/// The verdict about an object whose reconcile failed. What was last said of it says nothing about what it now asks for.
+pub fn of_failure(present: Option<Phase>, error: &Error) -> Verdict {
+    let phase = match present {
+        _ if error.is_lasting() => Phase::Degraded,
+        None | Some(Phase::Initializing) => Phase::Initializing,
+        Some(_) => Phase::Progressing,
+    };
+    Verdict::new(phase, error.to_string().chars().take(MESSAGE_CHARS_MAX).collect::<String>())
+}
+
 /// A condition before it knows since when it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding<'a> {
@@ -263,6 +277,22 @@ mod tests {
         assert_eq!(of_cluster(&[Healthy, Initializing]).phase, Progressing);
         assert_eq!(of_cluster(&[Initializing, Initializing]).phase, Initializing);
         assert_eq!(of_cluster(&[Healthy, Degraded, Progressing]).phase, Degraded);
+    }
+
+    #[test]
+    fn what_fails_is_degraded_only_if_it_will_fail_again() {
+        let refused = |code: u16| {
+            let status = kube::core::Status { code, ..kube::core::Status::failure("no", "Reason") };
+            let source = Box::new(kube::Error::Api(Box::new(status)));
+            Error::Kube { verb: "apply", kind: "Cell".into(), name: "c".into(), source }.of("cell")
+        };
+        assert_eq!(of_failure(Some(Healthy), &refused(422)).phase, Degraded);
+        assert_eq!(of_failure(None, &refused(403)).phase, Degraded);
+        assert_eq!(of_failure(Some(Healthy), &refused(500)).phase, Progressing);
+        assert_eq!(of_failure(Some(Degraded), &refused(409)).phase, Progressing);
+        assert_eq!(of_failure(None, &refused(503)).phase, Initializing);
+        let long = Error::from(crate::resolver::ResolveError::TemplateMissing { kind: "K", name: "n".repeat(5000) });
+        assert_eq!(of_failure(None, &long).message.chars().count(), MESSAGE_CHARS_MAX);
     }
 
     #[test]

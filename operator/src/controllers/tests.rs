@@ -31,6 +31,8 @@ struct Objects {
     requests: Vec<String>,
     events: Vec<String>,
     refuse: Option<&'static str>,
+    /// The code with which it is refused; 500 when none is said.
+    refuse_code: Option<u16>,
 }
 
 impl Objects {
@@ -84,8 +86,9 @@ impl Objects {
     fn answer(&mut self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         self.requests.push(format!("{method} {path}"));
         if self.refuse.is_some_and(|part| path.contains(part)) {
-            let status = json!({ "status": "Failure", "code": 500, "reason": "InternalError", "message": "refused" });
-            return (500, status);
+            let code = self.refuse_code.unwrap_or(500);
+            let status = json!({ "status": "Failure", "code": code, "reason": "Refused", "message": "refused" });
+            return (code, status);
         }
         if path.contains("/events") {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -401,6 +404,39 @@ async fn a_cluster_that_fails_early_is_still_exported_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_cluster_whose_reconciles_fail_does_not_stay_healthy() {
+    let world = World::with(&sample());
+    world.rounds(3).await;
+    world.api.run_pods();
+    world.rounds(3).await;
+    assert_eq!(world.phase::<MultigresCluster>(), "\"Healthy\"");
+    let path = "/apis/multigres.com/v1alpha1/namespaces/default/multigresclusters/minimal";
+    {
+        let mut objects = world.api.objects();
+        let cluster = objects.by_path.get_mut(path).unwrap();
+        cluster["spec"]["images"]["multigateway"] = json!("another");
+        cluster["metadata"]["generation"] = json!(2);
+    }
+    for (code, phase) in [(500, "\"Progressing\""), (422, "\"Degraded\"")] {
+        (world.api.objects().refuse, world.api.objects().refuse_code) = (Some("/cells/"), Some(code));
+        world.round().await.unwrap_err();
+        assert_eq!(world.phase::<MultigresCluster>(), phase);
+        let version = world.api.objects().version;
+        world.round().await.unwrap_err();
+        assert_eq!(world.api.objects().version, version, "the same failure is written once");
+    }
+    let status = world.api.objects().by_path[path]["status"].clone();
+    assert!(status["message"].as_str().unwrap().starts_with("apply Cell minimal-zone-a-96c88ae0: "), "{status}");
+    assert_eq!(status["observedGeneration"], 1);
+    assert_eq!(status["cells"]["zone-a"]["ready"], true, "what was known is kept: {status}");
+    world.api.objects().refuse = None;
+    world.rounds(2).await;
+    world.api.run_pods();
+    world.rounds(3).await;
+    assert_eq!(world.phase::<MultigresCluster>(), "\"Healthy\"");
+}
+
+#[tokio::test]
 async fn the_series_of_a_deleted_object_go_away() {
     let world = World::with(&sample());
     world.rounds(3).await;
@@ -454,6 +490,20 @@ async fn the_first_contact_is_waited_for_and_later_an_outage_is_an_error() {
     assert_eq!(events[0], expected[0]);
     assert!(events[1].starts_with("count 2 of Failed to register cell"), "{events:?}");
     assert_eq!(events[2..], expected[1..]);
+}
+
+#[tokio::test]
+async fn an_unknown_implementation_is_told_as_an_error_and_not_as_a_registration_that_failed() {
+    let world = World::with(&sample());
+    let mut cell = test_objects::cell();
+    cell.metadata.finalizers = Some(vec![finalizers::CELL.into()]);
+    cell.spec.global_topo_server.implementation = "zookeeper".into();
+    let controller = cell_data(&world, cell.clone());
+    controller.reconcile(&request(&cell)).await.unwrap_err();
+    drop(controller);
+    let expected = "cell-datahandler Warning TopologyError: Failed to register cell in topology: \
+                    unknown topology implementation 'zookeeper'";
+    assert_eq!(world.events().await, [expected]);
 }
 
 fn server(phase: Phase) -> Arc<TopoServer> {
