@@ -183,7 +183,7 @@ impl Webhooks {
             set_attribute("webhook.operation", ask.operation.clone());
             let result = match route {
                 Route::Default => self.fill_in(&ask).await,
-                Route::Validate => self.validate(&ask).await,
+                Route::Validate => Box::pin(self.validate(&ask)).await,
                 Route::Template(kind) => self.template(kind, &ask).await,
                 Route::Child(kind) => self.caretakers.judge(kind, &ask).map(|()| Verdict::allowed()),
             };

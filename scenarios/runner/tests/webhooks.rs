@@ -143,6 +143,15 @@ fn what_is_refused_is_told_in_these_words() {
         let slip =
             with_shard(json!({"shardTemplate": "small", "overrides": {"pools": {"mian": {"type": "readWrite"}}}}));
         tell("overrides a pool that the template lacks", &user.create(CLUSTERS, &cluster("d", &slip)).await);
+        let fewer = json!({"spec": with_shard(json!({"shardTemplate": "small"}))});
+        let fewer = user.ask(Method::PATCH, &format!("{CLUSTERS}/d"), "application/merge-patch+json", &fewer).await;
+        tell("takes overrides away that made a pool", &fewer);
+        let external = json!({"external": {"endpoints": ["http://etcd.default.svc:2379"], "rootPath": "/shared"}});
+        let external = json!({"cells": [{"name": "zone-a", "zone": "a"}], "globalTopoServer": external});
+        tell("an external topology", &user.create(CLUSTERS, &cluster("e", &external)).await);
+        tell("the same place of the same topology", &user.create(CLUSTERS, &cluster("f", &external)).await);
+        let relabelled = json!({"metadata": {"labels": {"example.com/mine": "yes"}}});
+        tell("labels a cluster there", &user.patch(&format!("{CLUSTERS}/e"), &relabelled).await);
         tell("deletes a template in use", &user.delete(&format!("{templates}/small")).await);
         tell("another template", &user.create(templates, &shard_template("unused")).await);
         tell("deletes a template that nobody uses", &user.delete(&format!("{templates}/unused")).await);
