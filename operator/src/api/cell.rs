@@ -73,7 +73,7 @@ pub struct TopologyReconciliation {
     /// Whether the cell is registered in the topology.
     #[serde(default = "yes")]
     pub register_cell: bool,
-    /// Whether records of poolers that are gone are removed.
+    /// Always true, as in the original: records of poolers that are gone are removed with the shard they belonged to.
     #[serde(default = "yes")]
     pub prune_poolers: bool,
 }

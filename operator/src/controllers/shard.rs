@@ -155,12 +155,14 @@ impl ShardController {
         for cell in orch::cells(shard)? {
             services.insert(orch::orch_service(shard, &cell, &self.tools.operator_env)?.name_any());
         }
-        for set in self.tools.prune(pass, &self.stateful_sets, &sets).await? {
+        // Before anything is deleted: of what is gone when a later deletion has failed nobody knows any more.
+        for set in self.stateful_sets.controlled_by(&shard.uid().unwrap_or_default()) {
             let pool = set.labels().get(labels::POOL).filter(|pool| !shard.spec.pools.contains_key(*pool));
             if let Some(pool) = pool {
                 self.tools.metrics.forget_shard_pool(&pass.namespace(), &shard.name_any(), pool);
             }
         }
+        self.tools.prune(pass, &self.stateful_sets, &sets).await?;
         self.tools.prune(pass, &self.services, &services).await?;
         self.tools.prune(pass, &self.claims, &claims).await?;
         Ok(())
