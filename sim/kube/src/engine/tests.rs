@@ -45,6 +45,21 @@ fn a_stale_write_is_refused_in_the_real_words_and_a_no_op_changes_nothing() {
 }
 
 #[test]
+fn of_a_long_prefix_a_generated_name_keeps_the_beginning() {
+    let mut e = engine();
+    let mut named_after = |prefix: &str| {
+        let mut object = config_map("", "1");
+        object["metadata"] = json!({"generateName": prefix, "namespace": "default"});
+        let made = e.create_object(object, &WriteOptions::by("test"), NOW).unwrap().object;
+        json::name(&made).to_owned()
+    };
+    let long = format!("{}-0ccc2e8b-7d9f8c-", "gateway".repeat(8));
+    assert!(named_after("gate-5d8-").starts_with("gate-5d8-"));
+    let name = named_after(&long);
+    assert_eq!((name.len(), &name[..58]), (63, &long[..58]));
+}
+
+#[test]
 fn custom_resources_default_prune_validate_and_keep_status_apart() {
     let mut e = engine();
     let by = WriteOptions::by("test");

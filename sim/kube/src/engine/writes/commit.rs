@@ -74,8 +74,8 @@ impl Engine {
         let object = &mut plan.object;
         let prefix = json::text(object, &["metadata", "generateName"]).to_owned();
         if json::name(object).is_empty() && !prefix.is_empty() {
-            let suffix = self.suffix();
-            json::child_map(object, "metadata").insert("name".into(), format!("{prefix}{suffix}").into());
+            let (base, suffix) = (generated_base(&prefix), self.suffix());
+            json::child_map(object, "metadata").insert("name".into(), format!("{base}{suffix}").into());
         }
         json::name(object).clone_into(&mut plan.target.name);
         let uid = self.chance.uuid();
@@ -292,4 +292,11 @@ pub(super) fn released(resource: &ResourceType, object: &Value) -> bool {
         && (resource.kind != "Namespace" || json::list(object, &["spec", "finalizers"]).is_empty())
         && (resource.kind != "Pod"
             || json::int(object, &["metadata", "deletionGracePeriodSeconds"]).is_none_or(|g| g == 0))
+}
+
+/// Of a prefix that is too long for five more characters to fit into 63 only the beginning stays.
+fn generated_base(prefix: &str) -> &str {
+    const NAME_BYTES_MAX: usize = 63;
+    const SUFFIX_BYTES: usize = 5;
+    prefix.get(..NAME_BYTES_MAX - SUFFIX_BYTES).unwrap_or(prefix)
 }
