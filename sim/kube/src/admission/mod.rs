@@ -178,6 +178,16 @@ impl<'a> Admission<'a> {
     /// # Errors
     /// As [`Engine::delete`], and what webhooks refuse.
     pub async fn delete(&self, target: &Target, query: &DeleteQuery) -> Result<(Object, bool), Status> {
+        self.delete_shown_as(target, target, query).await
+    }
+
+    /// Deletes `target`, of which webhooks are told as of `shown`.
+    async fn delete_shown_as(
+        &self,
+        shown: &Target,
+        target: &Target,
+        query: &DeleteQuery,
+    ) -> Result<(Object, bool), Status> {
         let options = delete_options(query);
         for _ in 0..PLAN_ATTEMPTS_MAX {
             let live = {
@@ -188,7 +198,7 @@ impl<'a> Admission<'a> {
                 engine.plan_delete(target, query)?
             };
             let attributes = Attributes {
-                target,
+                target: shown,
                 part: None,
                 operation: Operation::Delete,
                 object: None,
@@ -207,7 +217,8 @@ impl<'a> Admission<'a> {
         Err(Status::modified(target.resource.about(), &target.name))
     }
 
-    /// As [`Engine::delete_collection`], with webhooks asked about each object.
+    /// As [`Engine::delete_collection`], with webhooks asked about each object. As the real server does, it shows them the object but
+    /// not its name as that of the request, which has none.
     ///
     /// # Errors
     /// As [`Engine::delete_collection`], and what webhooks refuse.
@@ -227,6 +238,7 @@ impl<'a> Admission<'a> {
             let all = engine.scan(&target.resource.table, namespace);
             all.filter(|o| labels.matches(o) && fields.matches(o)).cloned().collect()
         };
+        let shown = Target { name: String::new(), ..target.clone() };
         let mut deleted = Vec::with_capacity(chosen.len());
         for object in chosen {
             let one = Target {
@@ -234,7 +246,8 @@ impl<'a> Admission<'a> {
                 name: json::name(&object).to_owned(),
                 ..target.clone()
             };
-            match self.delete(&one, query).await {
+            match self.delete_shown_as(&Target { namespace: one.namespace.clone(), ..shown.clone() }, &one, query).await
+            {
                 Ok((object, _)) => deleted.push(object),
                 Err(status) if status.is_not_found() => {}
                 Err(status) => return Err(status),

@@ -209,8 +209,11 @@ fn updates_patches_and_deletions_show_the_old_object() {
         }
         world.asked.lock().unwrap().clear();
         assert_eq!(world.ask("DELETE", CONFIG_MAPS, &Value::Null).await.0, 200);
-        let names: Vec<Value> = world.asked.lock().unwrap().iter().map(|a| a["request"]["name"].clone()).collect();
-        assert!(names.contains(&"d".into()) && names.contains(&"e".into()), "{names:?}");
+        // The request names none of them.
+        let seen: Vec<Value> = world.asked.lock().unwrap().iter().map(|a| a["request"].clone()).collect();
+        assert!(seen.iter().all(|r| r.get("name").is_none() && r["namespace"] == "default"), "{seen:?}");
+        let names: Vec<&Value> = seen.iter().map(|r| &r["oldObject"]["metadata"]["name"]).collect();
+        assert!(names.contains(&&"d".into()) && names.contains(&&"e".into()), "{names:?}");
     });
 }
 
