@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}"), 1),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let kube_config = match kube_config(&config, &env).await {
             Ok(config) => config,
             Err(error) => return fail(&format!("no way to the API server is configured: {error}"), 1),
@@ -70,7 +70,10 @@ fn main() -> ExitCode {
             // The reason is the last log line.
             Err(_) => ExitCode::FAILURE,
         }
-    })
+    });
+    // A thread may still look a name up; nobody waits for that.
+    runtime.shutdown_background();
+    code
 }
 
 /// As client-go looks for it: the flag, `KUBECONFIG`, the pod's service account, the user's own file.
@@ -110,16 +113,22 @@ fn write_line(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// The first signal asks for the end, the second one does not wait for it.
 fn request_on_signals(handle: ShutdownHandle) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
-        tokio::select! {
-            biased;
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for count in 1.. {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if count > 1 {
+                std::process::exit(1);
+            }
+            handle.request();
         }
-        handle.request();
     });
     Ok(())
 }

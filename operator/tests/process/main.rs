@@ -31,6 +31,22 @@ fn the_binary_brings_up_a_cluster_over_tls_and_ends_when_it_is_asked_to() {
 }
 
 #[test]
+fn who_asks_a_second_time_does_not_wait_for_a_graceful_end() {
+    let world = World::start();
+    // Webhooks are answered for some seconds more once the end is requested.
+    let port = format!("--webhook-port={}", world::free().port());
+    let operator = Operator::start(&world, "twice", &["--webhook-enable=true", &port]);
+    operator.wait_for_line("caches synced");
+    operator.signal("TERM");
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = std::time::Instant::now();
+    let (code, log) = operator.terminate();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(!log.contains("\"msg\":\"stopped\""), "{log}");
+}
+
+#[test]
 fn an_api_server_that_nobody_vouches_for_is_not_spoken_to() {
     let world = World::start();
     let strange = world.kubeconfig().replace("certificate-authority-data", "ignored");

@@ -170,7 +170,8 @@ pub struct Operator {
     pub health: SocketAddr,
 }
 
-fn free() -> SocketAddr {
+/// A port that nobody listens on.
+pub fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -245,11 +246,16 @@ impl Operator {
         until_or(line, || get(self.metrics, "/metrics").lines().any(|found| found == line), || self.text());
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
     /// Asks it to end and waits for it.
     pub fn terminate(mut self) -> (Option<i32>, String) {
+        self.signal("TERM");
         let mut child = self.child.take().unwrap();
-        let sent = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
         (child.wait().unwrap().code(), self.text())
     }
 
