@@ -4,12 +4,19 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv6Addr, SocketAddr},
+    panic::AssertUnwindSafe,
     pin::pin,
     time::Duration,
 };
 
-use futures::future::BoxFuture;
-use tokio::time::timeout;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, try_join},
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     config::{Complaint, Config, VERSION, WebhookConfig},
@@ -18,11 +25,11 @@ use crate::{
     observability::{
         EventRecorder, Telemetry,
         endpoint::{Guard, serve_metrics},
-        health::Health,
+        health::{Health, Probe},
         kube_client::{self, ClientError},
         levels::follow,
         metrics_export::MetricsExporter,
-        server::serve_health,
+        server::{Ending, serve_health},
     },
     runtime::{
         Manager,
@@ -36,11 +43,17 @@ use crate::{
     webhooks::{Webhooks, certificates::Rotator},
 };
 
-/// How long the end waits for the lease to be released and recorded events to be sent.
+/// How long webhooks are answered as before once the end is requested: until every API server knows that this pod is on its way out.
+pub const SERVE_ON: Duration = Duration::from_secs(5);
+/// How long the end then waits for requests that are under way: the longest that one may take, and a little.
+pub const OPEN_REQUESTS_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long the end waits for the lease to be released, and again for recorded events to be sent.
 pub const END_WAIT_MAX: Duration = Duration::from_millis(1500);
-/// How long the end waits for finished spans to be sent. With [`crate::runtime::runner::STOP_WAIT_MAX`] and [`END_WAIT_MAX`] it
-/// stays below the pod's grace period of ten seconds.
+/// How long the end waits for finished spans to be sent. [`SERVE_ON`] and [`OPEN_REQUESTS_WAIT_MAX`] (meanwhile the controllers end, within
+/// [`crate::runtime::runner::STOP_WAIT_MAX`], and the lease is released), [`END_WAIT_MAX`] and this stay below the pod's grace period of 30 seconds.
 pub const SPANS_FLUSH_MAX: Duration = Duration::from_secs(3);
+/// The check that no end is under way.
+const SHUTDOWN: &str = "shutdown";
 /// How long the certificate that the operator signs itself for `/metrics` counts; it is made anew at each start.
 const SELF_SIGNED_VALID: Duration = Duration::from_secs(365 * 86_400);
 /// The Service in front of the metrics in `deploy/operator`.
@@ -65,6 +78,9 @@ pub enum Error {
     /// The certificate of a port.
     #[error("no certificate to serve with: {0}")]
     Certificate(#[from] TlsError),
+    /// A part that runs as long as the operator does came to an end: a restart is better than an operator without it.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
     /// Another operator leads now.
     #[error("leader election lost: the lease could not be renewed in time")]
     LeadershipLost,
@@ -134,53 +150,48 @@ async fn serve(
         env: host.env.clone(),
         namespace: config.namespace.clone(),
     };
-    let health = Health::default();
-    let mut servers = tokio::task::JoinSet::new();
+    let (health, ending) = (Health::default(), Ending::default());
+    health.pass(Probe::Ready, SHUTDOWN);
+    let (mut ports, mut tasks) = (Tasks::default(), Tasks::default());
     if let Some(path) = &config.log_level_file {
         let levels = config.telemetry.log_levels.clone();
         let following = follow(telemetry.log_levels().clone(), levels, host.files.clone(), path.clone());
-        let telemetry = telemetry.clone();
-        servers.spawn(async move { telemetry.scope(following).await });
+        tasks.spawn("log levels", telemetry, following);
     }
     if let Some(address) = config.health_address {
         let listener = listen(host, address, "health probes").await?;
-        let (health, telemetry) = (health.clone(), telemetry.clone());
-        servers.spawn(async move { telemetry.scope(serve_health(listener, health, telemetry.clone())).await });
+        let serving = serve_health(listener, health.clone(), ending.clone(), telemetry.clone());
+        ports.spawn("health probes", telemetry, serving);
     }
     if let Some(address) = config.metrics_address {
-        let protection = Protection::of(config, host, &client)?;
+        let Protection { tls, guard, renewal } = Protection::of(config, host, &client)?;
         let listener = listen(host, address, "metrics").await?;
-        let telemetry = telemetry.clone();
         let registry = telemetry.metrics().registry().clone();
-        servers.spawn(async move {
-            let Protection { tls, guard, renewal } = protection;
-            let serving = serve_metrics(listener, tls, guard, registry, telemetry.clone());
-            telemetry.scope(async { tokio::join!(serving, renewal) }).await;
-        });
+        let serving = serve_metrics(listener, tls, guard, registry, ending.clone(), telemetry.clone());
+        ports.spawn("metrics", telemetry, until_either(serving, renewal));
     }
     let exporter = config.telemetry.metrics.clone().map(|metrics| {
         let exporter = MetricsExporter::new(metrics, host, client.clone(), telemetry.metrics().clone());
-        let (telemetry, running) = (telemetry.clone(), exporter.clone().run());
-        servers.spawn(async move { telemetry.scope(running).await });
+        tasks.spawn("metrics export", telemetry, exporter.clone().run());
         exporter
     });
     if let Some(webhooks) = &config.webhooks {
         let listener = listen(host, SocketAddr::from((Ipv6Addr::UNSPECIFIED, webhooks.port)), "webhooks").await?;
         let certificate = Certificate::missing();
         let keeping = keep_certificate(webhooks, host, &parts, certificate.clone(), health.clone())?;
-        let serving = Webhooks::new(client.clone(), telemetry.clone(), &webhooks.namespace, &webhooks.account)
-            .serve(listener, ServerTls::new(certificate)?);
-        let telemetry = telemetry.clone();
-        servers.spawn(async move {
-            telemetry.scope(async { tokio::join!(serving, keeping) }).await;
-        });
+        let serving = Webhooks::new(client.clone(), telemetry.clone(), &webhooks.namespace, &webhooks.account).serve(
+            listener,
+            ServerTls::new(certificate)?,
+            ending.clone(),
+        );
+        ports.spawn("webhooks", telemetry, until_either(serving, keeping));
     }
-    // Given when the controllers have ended: only then may somebody else begin.
-    let (elected, finished) = (Signal::default(), Signal::default());
+    // `finished` is given when the controllers have ended: only then may somebody else begin.
+    let (synced, elected, finished) = (Signal::default(), Signal::default(), Signal::default());
     let election = config.election.clone().map(|times| {
         let (events, metrics) = (parts.events.for_component("leader-election"), telemetry.metrics().clone());
         let election = Election::new(client.clone(), &config.namespace, &pod_name(host), times, metrics, events);
-        telemetry.spawn_owned(election.run(elected.clone(), finished.clone()))
+        telemetry.spawn_owned(election.run(synced.clone(), elected.clone(), finished.clone()))
     });
     if election.is_none() {
         elected.give();
@@ -190,41 +201,96 @@ async fn serve(
     register(&mut manager, &parts);
     // From here on only controllers hold recorders: the sender ends when the last of them is gone.
     drop(parts);
-    let mut sending = telemetry.spawn_owned(send_events);
-    let mut election = pin!(async {
-        match election {
-            Some(election) => election.await.unwrap_or(Ended::Lost),
-            None => std::future::pending().await,
+    let sending = telemetry.spawn_owned(send_events);
+    let working = async {
+        let mut election = pin!(async {
+            match election {
+                Some(election) => election.await.unwrap_or(Ended::Lost),
+                None => std::future::pending().await,
+            }
+        });
+        tokio::select! {
+            biased;
+            () = manager.run(host.shutdown.clone(), synced, elected, health.clone()) => {}
+            // Somebody else may work now: nothing here does from this instant on.
+            ended = &mut election => if ended == Ended::Lost { return Err(Error::LeadershipLost) },
         }
-    });
-    tokio::select! {
-        biased;
-        () = manager.run(host.shutdown.clone(), elected, health) => {}
-        // Somebody else may work now: nothing here does from this instant on.
-        ended = &mut election => if ended == Ended::Lost { return Err(Error::LeadershipLost) },
-    }
-    finished.give();
+        finished.give();
+        if config.election.is_some() && timeout(END_WAIT_MAX, election).await.is_err() {
+            tracing::warn!("the lease could not be seen to before the end");
+        }
+        Ok(())
+    };
+    let serving = async {
+        tokio::select! {
+            biased;
+            () = host.shutdown.wait() => {}
+            () = finished.wait() => {}
+            what = ports.first_end() => return Err(Error::Ended(what)),
+            what = tasks.first_end() => return Err(Error::Ended(what)),
+        }
+        health.fail(Probe::Ready, SHUTDOWN, "the operator is ending");
+        ending.announce();
+        if config.webhooks.is_some() {
+            sleep(SERVE_ON).await;
+        }
+        ending.begin();
+        if timeout(OPEN_REQUESTS_WAIT_MAX, ports.all_end()).await.is_err() {
+            tracing::warn!("not all requests could be answered before the end");
+        }
+        Ok(())
+    };
+    try_join(working, serving).await?;
     // What serves records events, too.
-    drop(servers);
+    drop((ports, tasks));
     let last_metrics = async {
         if let Some(exporter) = exporter {
             // It says itself what it cannot send.
             let _ = timeout(END_WAIT_MAX, exporter.send(END_WAIT_MAX)).await;
         }
     };
-    let sent = timeout(END_WAIT_MAX, async {
-        if config.election.is_some() {
-            // It says itself what it cannot do in time.
-            election.await;
-        }
-        // The election was the last that records events.
-        (&mut sending).await
-    });
-    let (sent, ()) = tokio::join!(sent, last_metrics);
+    let (sent, ()) = tokio::join!(timeout(END_WAIT_MAX, sending), last_metrics);
     if sent.is_err() {
         tracing::warn!("not all events could be sent before the end");
     }
     Ok(())
+}
+
+/// What runs beside the controllers, by what it is for. It ends with this value.
+#[derive(Default)]
+struct Tasks(JoinSet<&'static str>);
+
+impl Tasks {
+    fn spawn(&mut self, what: &'static str, telemetry: &Telemetry, task: impl Future<Output = ()> + Send + 'static) {
+        let telemetry = telemetry.clone();
+        self.0.spawn(async move {
+            // What a panic says is on the standard error; here it is an end like any other.
+            let _ = AssertUnwindSafe(telemetry.scope(task)).catch_unwind().await;
+            what
+        });
+    }
+
+    /// Which of them ends first; forever where none does.
+    async fn first_end(&mut self) -> &'static str {
+        match self.0.join_next().await {
+            Some(Ok(what)) => what,
+            Some(Err(_)) => "a task",
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn all_end(&mut self) {
+        while self.0.join_next().await.is_some() {}
+    }
+}
+
+/// Runs both until one of them ends.
+async fn until_either(first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = first => {}
+        () = second => {}
+    }
 }
 
 /// The certificate of the webhook port: from files where there are some, else of the operator's own making.
@@ -269,7 +335,7 @@ struct Protection {
 impl Protection {
     fn of(config: &Config, host: &Host, client: &kube::Client) -> Result<Self, Error> {
         let Some(security) = &config.metrics_security else {
-            return Ok(Self { tls: None, guard: Guard::Nobody, renewal: Box::pin(async {}) });
+            return Ok(Self { tls: None, guard: Guard::Nobody, renewal: Box::pin(std::future::pending()) });
         };
         let (certificate, renewal): (_, BoxFuture<'static, ()>) = match &security.certificate {
             Some(files) => {
@@ -282,7 +348,7 @@ impl Protection {
                 let pair = pki::self_signed(&names, system_time(), SELF_SIGNED_VALID)?;
                 let made =
                     Certificate::of("the self-signed certificate", pair.certificate.as_bytes(), pair.key.as_bytes())?;
-                (made, Box::pin(async {}))
+                (made, Box::pin(std::future::pending()))
             }
         };
         let tls = match &security.client_authorities {

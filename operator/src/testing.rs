@@ -20,6 +20,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use serde_json::Value;
+use tokio::io::DuplexStream;
 
 use crate::host::{BoxedIo, BoxedListener, Connector, Host, Listener, NoFiles, Shutdown, ShutdownHandle};
 
@@ -64,6 +65,11 @@ pub fn no_network() -> Connector {
 /// Runs a future on a runtime of its own.
 pub fn in_runtime<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// The same, in time that passes only while everything waits.
+pub fn in_paused_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
 }
 
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -186,11 +192,17 @@ impl Doors {
         Box::pin(async { Ok(Box::new(Door(receiver)) as BoxedListener) })
     }
 
-    /// GETs a path from a port.
-    pub async fn get(&self, port: u16, path: &str, accept: &str) -> Response<String> {
+    /// Opens a connection to a port.
+    pub async fn knock(&self, port: u16) -> DuplexStream {
         let sender = self.0.lock().unwrap()[&port].clone();
         let (near, far) = tokio::io::duplex(64 * 1024);
         sender.send(Box::new(far)).await.ok().unwrap();
+        near
+    }
+
+    /// GETs a path from a port.
+    pub async fn get(&self, port: u16, path: &str, accept: &str) -> Response<String> {
+        let near = self.knock(port).await;
         let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
         tokio::spawn(connection);
         let request = Request::get(path).header("host", "pod").header("accept", accept).body(String::new()).unwrap();

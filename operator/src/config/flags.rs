@@ -115,7 +115,8 @@ pub(super) fn duration(flag: &str, value: &str) -> Result<Duration, ConfigError>
     parse_duration(value).ok_or_else(|| bad(flag, value, "a duration such as 15s or 1m30s, up to 87600h"))
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// As [`duration`]; nothing where it is none.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     const MAX: Duration = Duration::from_secs(87_600 * 3600);
     let mut rest = text;
     let mut total = Duration::ZERO;

@@ -26,7 +26,7 @@ use super::{
     Telemetry,
     export::with_sources,
     registry::{Format, Registry},
-    server::{Answer, Handler, serve, text},
+    server::{Answer, CONNECTIONS_MAX, Ending, Port, serve, text, without_body},
 };
 use crate::{host::BoxedListener, tls::server::ServerTls};
 
@@ -170,24 +170,25 @@ fn access(user: UserInfo) -> SubjectAccessReview {
     }
 }
 
-/// Serves `/metrics` in the format that the `Accept` header asks for. Never ends by itself.
+/// Serves `/metrics` in the format that the `Accept` header asks for, until the operator's end.
 pub async fn serve_metrics(
     listener: BoxedListener,
     tls: Option<ServerTls>,
     guard: Guard,
     registry: Arc<Registry>,
+    ending: Ending,
     telemetry: Telemetry,
 ) {
-    let handler: Handler = Arc::new(move |request, known| {
+    let handler = without_body(move |request, known| {
         let (guard, registry) = (guard.clone(), registry.clone());
-        Box::pin(async move {
+        async move {
             match guard.refusal(request.headers(), known).await {
                 Some(refusal) => refusal,
                 None => metrics(&request, &registry),
             }
-        })
+        }
     });
-    serve(listener, tls, 0, telemetry, handler).await;
+    serve(Port { listener, tls, connections_max: CONNECTIONS_MAX, ending }, telemetry, handler).await;
 }
 
 fn metrics(request: &Request<Bytes>, registry: &Registry) -> Answer {

@@ -120,9 +120,15 @@ impl Election {
         }
     }
 
-    /// Waits for the lease, tells `elected`, and keeps it until `stop` is given or it is lost.
-    pub(crate) async fn run(mut self, elected: Signal, stop: Signal) -> Ended {
+    /// Waits until this operator could work (`able`) and then for the lease, tells `elected`, and keeps it until `stop` is given or it
+    /// is lost. Who led before its caches are filled would keep everybody else from working meanwhile.
+    pub(crate) async fn run(mut self, able: Signal, elected: Signal, stop: Signal) -> Ended {
         self.metrics.set_leader(LEASE_NAME, false);
+        tokio::select! {
+            biased;
+            () = stop.wait() => return Ended::Asked,
+            () = able.wait() => {}
+        }
         tracing::info!(lease = LEASE_NAME, identity = %self.identity, "attempting to acquire leader lease");
         loop {
             tokio::select! {

@@ -24,8 +24,6 @@ use crate::{
 pub const SYNC_PERIOD: Duration = Duration::from_secs(10 * 3600);
 /// The check that every cache has its first list.
 const CACHES: &str = "caches";
-/// The check that no end is under way.
-const SHUTDOWN: &str = "shutdown";
 
 /// All watches and controllers of one operator.
 pub struct Manager {
@@ -105,13 +103,12 @@ impl Manager {
     }
 
     /// Runs everything until the end is requested, and then until the running reconciles have ended (at most
-    /// [`super::runner::STOP_WAIT_MAX`]). `health` becomes ready when every cache has its first list; reconcilers are called once it has
-    /// and `elected` is given.
-    pub(crate) async fn run(self, shutdown: Shutdown, elected: Signal, health: Health) {
+    /// [`super::runner::STOP_WAIT_MAX`]). `health` becomes ready, and `synced` is given, when every cache has its first list; reconcilers
+    /// are called once it has and `elected` is given.
+    pub(crate) async fn run(self, shutdown: Shutdown, synced: Signal, elected: Signal, health: Health) {
         let Self { client, telemetry, watches, controllers, queues, look_at_all, sync_period } = self;
         health.fail(Probe::Ready, CACHES, "not synced");
-        health.pass(Probe::Ready, SHUTDOWN);
-        let synced: Vec<_> = watches.values().map(|watch| watch.wait_until_synced()).collect();
+        let first_lists: Vec<_> = watches.values().map(|watch| watch.wait_until_synced()).collect();
         let followers: Vec<_> = watches
             .into_values()
             .map(|watch| telemetry.spawn_owned(watch.run(client.clone(), health.clone())))
@@ -119,10 +116,11 @@ impl Manager {
         tokio::select! {
             biased;
             () = shutdown.wait() => return,
-            _ = join_all(synced) => {}
+            _ = join_all(first_lists) => {}
         }
         tracing::info!(caches = followers.len(), "caches synced");
         health.pass(Probe::Ready, CACHES);
+        synced.give();
         tokio::select! {
             biased;
             () = shutdown.wait() => {}
@@ -145,7 +143,6 @@ impl Manager {
                     _ = &mut ended => return,
                     () = resync(&look_at_all, sync_period) => {}
                 }
-                health.fail(Probe::Ready, SHUTDOWN, "the operator is ending");
                 ended.await;
             }
         }

@@ -8,25 +8,25 @@
 //! | `/validate-…{cell,shard,toposerver,tablegroup}` | all changes of what the operator writes | refuses everybody but the operator and the cluster's own controllers |
 //!
 //! What is decided is decided by functions from values to values ([`defaulter`], [`validator`], [`protection`]); this module asks for what they
-//! need, times and counts every outcome, and opens the spans. [`certificates`] keeps the port's certificate and what the API server knows of it.
+//! need and opens the spans; `pending` times and counts every outcome. [`certificates`] keeps the port's certificate and what the API server knows of it.
 
 pub mod certificates;
 pub mod defaulter;
+mod pending;
 pub mod protection;
 pub mod review;
 pub mod templates;
 pub mod validator;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use tokio::time::Instant;
 
 use self::{
-    protection::Caretakers,
+    pending::Pending,
+    protection::{Caretakers, NAMESPACE_CONTROLLER},
     review::{Ask, Verdict},
     templates::Lookup,
 };
@@ -36,12 +36,15 @@ use crate::{
     labels,
     observability::{
         Failure, Telemetry, TraceOrigin, current_span_context, propagation,
-        server::{Answer, Handler, serve, text},
+        server::{Answer, Asked, Ending, Handler, Port, serve, text},
         span::{begin, set_attribute, step},
     },
     tls::server::ServerTls,
 };
 
+/// Connections that the port holds at the same time. An API server keeps up to 25 open for each of the nine paths: room for three of
+/// them, and for others.
+pub const CONNECTIONS_MAX: usize = 1024;
 /// The longest review that is read: twice the largest object, and a little for the rest.
 pub const REVIEW_BYTES_MAX: usize = 7 << 20;
 
@@ -59,6 +62,9 @@ pub enum WebhookError {
     /// The API server cannot be asked for what has to be known.
     #[error("the API server cannot be asked: {0}")]
     Api(#[from] kube::Error),
+    /// The API server did not answer in time what had to be asked of it.
+    #[error("the API server did not answer within {0:?} what had to be asked of it")]
+    Late(Duration),
     /// The object is wrong; one sentence for each mistake.
     #[error("{}", .0.join("; "))]
     Invalid(Vec<String>),
@@ -72,6 +78,7 @@ impl Failure for WebhookError {
         match self {
             Self::Object { .. } => "WebhookError::Object",
             Self::Api(_) => "WebhookError::Api",
+            Self::Late(_) => "WebhookError::Late",
             Self::Invalid(_) => "WebhookError::Invalid",
             Self::Forbidden(_) => "WebhookError::Forbidden",
         }
@@ -129,40 +136,51 @@ impl Webhooks {
         Self { client, telemetry, caretakers: Arc::new(Caretakers::new(namespace, account)) }
     }
 
-    /// Serves a port. Never ends by itself.
-    pub async fn serve(self, listener: BoxedListener, tls: ServerTls) {
+    /// Serves a port until the operator's end.
+    pub async fn serve(self, listener: BoxedListener, tls: ServerTls, ending: Ending) {
         let telemetry = self.telemetry.clone();
-        let handler: Handler = Arc::new(move |request, _| {
-            let webhooks = self.clone();
-            Box::pin(async move { webhooks.answer(request).await })
-        });
-        serve(listener, Some(tls), REVIEW_BYTES_MAX, telemetry, handler).await;
+        let port = Port { listener, tls: Some(tls), connections_max: CONNECTIONS_MAX, ending };
+        serve(port, telemetry, self.handler()).await;
     }
 
-    async fn answer(&self, request: Request<Bytes>) -> Answer {
-        let Some(route) = Route::of(request.uri().path()) else {
+    fn handler(self) -> Handler {
+        Arc::new(move |asked| {
+            let webhooks = self.clone();
+            Box::pin(async move { webhooks.answer(asked).await })
+        })
+    }
+
+    async fn answer(&self, asked: Asked) -> Answer {
+        let Some(route) = Route::of(asked.request.uri().path()) else {
             return text(StatusCode::NOT_FOUND, "404 page not found\n");
         };
-        if *request.method() != Method::POST {
+        if *asked.request.method() != Method::POST {
             return text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
         }
-        let started = Instant::now();
         let (operation, kind, span) = route.told_as();
-        let outcome = match Ask::read(request.body()) {
-            Ok(ask) => Ok(self.judge(route, span, ask, operation, kind, started).await),
-            Err(why) => {
-                tracing::error!(error = %why, "a review cannot be read");
-                self.telemetry.metrics().observe_webhook(operation, kind, false, started.elapsed());
-                Err(why)
+        let pending = Pending::new(self.telemetry.clone(), operation, kind, asked.request.uri().query());
+        let unread = |pending: Pending, why: &dyn std::fmt::Display| {
+            tracing::error!(operation, kind, error = %why, "a review cannot be read");
+            pending.done(false);
+        };
+        let request = match asked.whole(REVIEW_BYTES_MAX).await {
+            Ok(request) => request,
+            Err(refusal) => {
+                unread(pending, &refusal);
+                return refusal.answer();
             }
         };
-        match outcome {
-            Ok(review) => {
+        match Ask::read(request.body()) {
+            Ok(ask) => {
+                let review = self.judge(route, span, ask, pending).await;
                 let mut answer = Response::new(Full::from(review.to_string()));
                 answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 answer
             }
-            Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+            Err(why) => {
+                unread(pending, &why);
+                text(StatusCode::BAD_REQUEST, format!("{why}\n"))
+            }
         }
     }
 
@@ -172,22 +190,23 @@ impl Webhooks {
         route: Route,
         span: Option<&'static str>,
         ask: Ask,
-        operation: &'static str,
-        kind: &'static str,
-        started: Instant,
+        mut pending: Pending,
     ) -> serde_json::Value {
-        let judged = async {
+        let (operation, kind, _) = route.told_as();
+        // Boxed: each layer around a future copies it.
+        let judged = Box::pin(async {
+            pending.belongs_to_this_span();
             set_attribute("k8s.resource.kind", kind);
             set_attribute("k8s.resource.name", ask.name.clone());
             set_attribute("k8s.namespace", ask.namespace.clone());
             set_attribute("webhook.operation", ask.operation.clone());
             let result = match route {
-                Route::Default => self.fill_in(&ask).await,
-                Route::Validate => Box::pin(self.validate(&ask)).await,
-                Route::Template(kind) => self.template(kind, &ask).await,
+                Route::Default => self.fill_in(&ask, &pending).await,
+                Route::Validate => Box::pin(self.validate(&ask, &pending)).await,
+                Route::Template(kind) => self.template(kind, &ask, &pending).await,
                 Route::Child(kind) => self.caretakers.judge(kind, &ask).map(|()| Verdict::allowed()),
             };
-            self.telemetry.metrics().observe_webhook(operation, kind, result.is_ok(), started.elapsed());
+            pending.done(result.is_ok());
             let verdict = match &result {
                 Ok(verdict) => {
                     tracing::debug!(operation, kind, name = %ask.name, namespace = %ask.namespace, "admission request allowed");
@@ -199,7 +218,7 @@ impl Webhooks {
                 }
             };
             (verdict.review(&ask.uid), result.map(drop))
-        };
+        });
         let Some(span) = span else { return judged.await.0 };
         let origin = match propagation::origin(&ask.annotations(), system_time()) {
             // What is asked about a change belongs to its trace.
@@ -210,9 +229,9 @@ impl Webhooks {
         begin(span, origin, judged).await
     }
 
-    async fn fill_in(&self, ask: &Ask) -> Result<Verdict, WebhookError> {
+    async fn fill_in(&self, ask: &Ask, pending: &Pending) -> Result<Verdict, WebhookError> {
         let cluster: MultigresCluster = ask.object("MultigresCluster")?;
-        let lookup = Lookup::of(&self.client, &ask.namespace, [&cluster.spec]).await?;
+        let lookup = pending.in_time(Lookup::of(&self.client, &ask.namespace, [&cluster.spec])).await?;
         let mut filled = cluster.clone();
         filled.metadata.namespace = Some(ask.namespace.clone());
         let decisions = defaulter::fill_in(&mut filled, &lookup);
@@ -239,76 +258,68 @@ impl Webhooks {
         Ok(verdict)
     }
 
-    async fn validate(&self, ask: &Ask) -> Result<Verdict, WebhookError> {
+    async fn validate(&self, ask: &Ask, pending: &Pending) -> Result<Verdict, WebhookError> {
         let cluster: MultigresCluster = ask.object("MultigresCluster")?;
         // What is on its way out may lack anything.
         if cluster.metadata.deletion_timestamp.is_some() {
             return Ok(Verdict::allowed());
         }
-        // What stays as it is was judged before: a stricter rule must not hold up a label or a finalizer.
+        // What stays as it is was judged before. Neither a stricter rule nor a template that is gone may hold up a label or a finalizer:
+        // what the cluster has become wrong by is told as a warning.
         let old = ask.old_object::<MultigresCluster>();
         let changes = old.as_ref().is_none_or(|old| old.spec != cluster.spec);
         let old = old.filter(|_| changes);
-        let lookup = step("Webhook.ValidateTemplatesExist", async {
+        let (lookup, missing) = step("Webhook.ValidateTemplatesExist", async {
             let specs = [&cluster].into_iter().chain(&old).map(|cluster| &cluster.spec);
-            let lookup = Lookup::of(&self.client, &ask.namespace, specs).await?;
+            let lookup = pending.in_time(Lookup::of(&self.client, &ask.namespace, specs)).await?;
             let missing = validator::missing_templates(&cluster, &lookup);
-            if missing.is_empty() { Ok(lookup) } else { Err(WebhookError::Invalid(missing)) }
+            if missing.is_empty() || !changes { Ok((lookup, missing)) } else { Err(WebhookError::Invalid(missing)) }
         })
         .await?;
-        let warnings = step("Webhook.ValidateLogic", async {
-            let warnings = validator::logic(&cluster, &lookup).map_err(WebhookError::Invalid)?;
-            let mut wrong = Vec::new();
-            if changes {
-                wrong = validator::resolved(&cluster, old.as_ref(), &lookup);
-                wrong.extend(self.shared_topology(ask, &cluster).await?);
+        let mut warnings = missing;
+        let logic = step("Webhook.ValidateLogic", async {
+            if !changes {
+                return Ok(validator::logic(&cluster, &lookup).unwrap_or_else(|wrong| wrong));
             }
+            let warnings = validator::logic(&cluster, &lookup).map_err(WebhookError::Invalid)?;
+            let mut wrong = validator::resolved(&cluster, old.as_ref(), &lookup);
+            wrong.extend(self.shared_topology(ask, &cluster, pending).await?);
             if wrong.is_empty() { Ok(warnings) } else { Err(WebhookError::Invalid(wrong)) }
-        })
-        .await?;
+        });
+        warnings.extend(logic.await?);
         Ok(Verdict::allowed().warning(warnings))
     }
 
     /// Which clusters keep their records where this one, which uses somebody else's topology server, would.
-    async fn shared_topology(&self, ask: &Ask, cluster: &MultigresCluster) -> Result<Vec<String>, WebhookError> {
+    async fn shared_topology(
+        &self,
+        ask: &Ask,
+        cluster: &MultigresCluster,
+        pending: &Pending,
+    ) -> Result<Vec<String>, WebhookError> {
         if cluster.spec.global_topo_server.as_ref().is_none_or(|topo| topo.external.is_none()) {
             return Ok(Vec::new());
         }
         let api: Api<MultigresCluster> = Api::all(self.client.clone());
-        let others = api.list(&ListParams::default()).await?.items;
+        let others = pending.in_time(api.list(&ListParams::default())).await?.items;
         let mut cluster = cluster.clone();
         cluster.metadata.namespace = Some(ask.namespace.clone());
         Ok(validator::shared_topology(&cluster, &others))
     }
 
-    async fn template(&self, kind: &'static str, ask: &Ask) -> Result<Verdict, WebhookError> {
-        if ask.operation != "DELETE" {
+    async fn template(&self, kind: &'static str, ask: &Ask, pending: &Pending) -> Result<Verdict, WebhookError> {
+        // With a namespace everything in it goes, in no order.
+        if ask.operation != "DELETE" || ask.user == NAMESPACE_CONTROLLER {
             return Ok(Verdict::allowed());
         }
         // Asked anew: a cluster that names the template may be a moment old.
         let api: Api<MultigresCluster> = Api::namespaced(self.client.clone(), &ask.namespace);
-        let clusters = api.list(&ListParams::default()).await?.items;
+        let clusters = pending.in_time(api.list(&ListParams::default())).await?.items;
         protection::template_in_use(kind, &ask.name, &clusters)
             .map_or(Ok(Verdict::allowed()), |why| Err(WebhookError::Forbidden(why)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_those_of_the_original() {
-        for (path, route) in [
-            ("/mutate-multigres-com-v1alpha1-multigrescluster", Some(Route::Default)),
-            ("/validate-multigres-com-v1alpha1-multigrescluster", Some(Route::Validate)),
-            ("/validate-multigres-com-v1alpha1-celltemplate", Some(Route::Template("CellTemplate"))),
-            ("/validate-multigres-com-v1alpha1-tablegroup", Some(Route::Child("TableGroup"))),
-            ("/mutate-multigres-com-v1alpha1-cell", None),
-            ("/validate-multigres-com-v1-cell", None),
-            ("/", None),
-        ] {
-            assert_eq!(Route::of(path), route, "{path}");
-        }
-    }
-}
+#[path = "tests.rs"]
+mod tests;

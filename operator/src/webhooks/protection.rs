@@ -3,6 +3,9 @@
 use super::{WebhookError, review::Ask, templates::Named};
 use crate::api::MultigresCluster;
 
+/// Who deletes what is in a namespace that goes.
+pub const NAMESPACE_CONTROLLER: &str = "system:serviceaccount:kube-system:namespace-controller";
+
 /// Who may change what the operator writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caretakers(Vec<String>);
@@ -14,7 +17,7 @@ impl Caretakers {
         Self(vec![
             user(namespace, account),
             user("kube-system", "generic-garbage-collector"),
-            user("kube-system", "namespace-controller"),
+            NAMESPACE_CONTROLLER.to_owned(),
         ])
     }
 
@@ -29,7 +32,7 @@ impl Caretakers {
     }
 }
 
-/// Why a template must stay, if it must.
+/// Why a template must stay, if it must. A cluster that is on its way out needs none any more.
 pub fn template_in_use(kind: &str, name: &str, clusters: &[MultigresCluster]) -> Option<String> {
     let names_it = |cluster: &&MultigresCluster| {
         let named = Named::by(&cluster.spec);
@@ -39,13 +42,16 @@ pub fn template_in_use(kind: &str, name: &str, clusters: &[MultigresCluster]) ->
             _ => named.shard.contains(name),
         }
     };
+    let stays = |cluster: &&MultigresCluster| cluster.metadata.deletion_timestamp.is_none();
     let users: Vec<String> =
-        clusters.iter().filter(names_it).filter_map(|cluster| cluster.metadata.name.clone()).collect();
+        clusters.iter().filter(stays).filter(names_it).filter_map(|cluster| cluster.metadata.name.clone()).collect();
     (!users.is_empty()).then(|| format!("{kind} '{name}' is in use by MultigresCluster {}", users.join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
 
     use super::*;
@@ -87,5 +93,10 @@ mod tests {
         assert_eq!(why.as_deref(), Some("CellTemplate 'big' is in use by MultigresCluster a, b"));
         assert_eq!(template_in_use("ShardTemplate", "big", &clusters), None);
         assert_eq!(template_in_use("CellTemplate", "small", &clusters), None);
+        let going = clusters.map(|mut cluster| {
+            cluster.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+            cluster
+        });
+        assert_eq!(template_in_use("CellTemplate", "big", &going), None);
     }
 }

@@ -47,7 +47,13 @@ impl Ask {
             return Err(ReviewError::Other(format!("{:?}", shown.trim())));
         }
         let object = request["object"].clone();
-        let names = [&request["name"], &object["metadata"]["name"], &object["metadata"]["generateName"]];
+        // A deletion of a whole collection names no object: each review has the one that it is about as the old one.
+        let names = [
+            &request["name"],
+            &object["metadata"]["name"],
+            &request["oldObject"]["metadata"]["name"],
+            &object["metadata"]["generateName"],
+        ];
         let name = names.into_iter().map(text).find(|name| !name.is_empty()).unwrap_or_default();
         Ok(Self {
             uid: text(&request["uid"]),
@@ -95,6 +101,7 @@ impl Verdict {
         let (code, reason) = match error {
             WebhookError::Object { .. } => (400, "BadRequest"),
             WebhookError::Api(_) => (500, "InternalError"),
+            WebhookError::Late(_) => (504, "Timeout"),
             WebhookError::Invalid(_) => (422, "Invalid"),
             WebhookError::Forbidden(_) => (403, "Forbidden"),
         };
@@ -150,6 +157,13 @@ mod tests {
         assert_eq!((ask.name.as_str(), ask.user.as_str()), ("a-", "me"));
         assert_eq!(ask.annotations()["x"], "y");
         assert!(ask.old_object::<crate::api::MultigresCluster>().is_none());
+    }
+
+    #[test]
+    fn of_a_collection_that_is_deleted_each_object_is_known_by_its_own_name() {
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "u", "operation": "DELETE", "namespace": "n", "object": null, "oldObject": {"metadata": {"name": "small"}}}});
+        assert_eq!(Ask::read(body.to_string().as_bytes()).unwrap().name, "small");
     }
 
     #[test]

@@ -205,6 +205,50 @@ fn while_the_operator_cannot_be_asked_nothing_is_stored() {
     });
 }
 
+#[test]
+fn templates_in_use_are_protected_from_the_deletion_of_all_of_them_too() {
+    in_world(&[], |_world, user| async move {
+        let templates = "/apis/multigres.com/v1alpha1/namespaces/default/shardtemplates";
+        assert_eq!(user.create(templates, &shard_template("small")).await.status, 201);
+        let named = with_shard(json!({"shardTemplate": "small"}));
+        assert_eq!(user.create(CLUSTERS, &cluster("minimal", &named)).await.status, 201);
+        let refused = user.delete(templates).await;
+        assert_eq!(refused.status, 403, "{}", refused.told());
+        assert!(refused.told().contains("'small' is in use by MultigresCluster minimal"), "{}", refused.told());
+        assert_eq!(user.get(templates).await["items"].as_array().unwrap().len(), 1);
+        // A cluster that is on its way out protects nothing.
+        assert_eq!(user.delete(&format!("{CLUSTERS}/minimal")).await.status, 200);
+        assert_eq!(user.delete(templates).await.status, 200);
+        assert_eq!(user.get(templates).await["items"].as_array().unwrap().len(), 0);
+    });
+}
+
+#[test]
+fn what_has_become_wrong_can_still_be_labelled_but_not_changed() {
+    in_world(&[], |_world, user| async move {
+        let templates = "/apis/multigres.com/v1alpha1/namespaces/default/shardtemplates";
+        assert_eq!(user.create(templates, &shard_template("small")).await.status, 201);
+        let named = with_shard(json!({"shardTemplate": "small"}));
+        assert_eq!(user.create(CLUSTERS, &cluster("minimal", &named)).await.status, 201);
+        // Somebody takes the template away while nobody looks.
+        let hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/multigres-operator-validating-webhook-configuration";
+        let looking = user.get(hooks).await;
+        assert_eq!(user.delete(hooks).await.status, 200);
+        assert_eq!(user.delete(&format!("{templates}/small")).await.status, 200);
+        let mut again = looking.clone();
+        again["metadata"] = json!({"name": looking["metadata"]["name"]});
+        let created =
+            user.create("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", &again).await;
+        assert_eq!(created.status, 201, "{}", created.told());
+        let path = format!("{CLUSTERS}/minimal");
+        let labelled = user.patch(&path, &json!({"metadata": {"labels": {"example.com/mine": "yes"}}})).await;
+        assert_eq!(labelled.status, 200, "{}", labelled.told());
+        assert!(labelled.told().contains("referenced ShardTemplate 'small' not found"), "{}", labelled.told());
+        let changed = user.patch(&path, &json!({"spec": {"cells": [{"name": "zone-b", "zone": "b"}]}})).await;
+        assert_eq!(changed.status, 422, "{}", changed.told());
+    });
+}
+
 /// A certificate as cert-manager's Secrets hold it.
 fn tls_data(leaf: &Pair) -> Value {
     json!({"tls.crt": BASE64.encode(&leaf.certificate), "tls.key": BASE64.encode(&leaf.key)})
