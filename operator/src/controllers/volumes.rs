@@ -88,23 +88,12 @@ fn ask(spec: Option<&mut PersistentVolumeClaimSpec>, size: &Quantity) {
     }
 }
 
-/// Whether the operator asked for the class that a stored claim has. Where it asked for none, the API server put the default one in,
-/// and nothing is to be asked for again.
-fn asked_for_class(stored: &PersistentVolumeClaim) -> bool {
-    let mut managers = stored.metadata.managed_fields.iter().flatten();
-    managers.any(|entry| {
-        entry.manager.as_deref() == Some(FIELD_MANAGER)
-            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"]["f:storageClassName"].is_object())
-    })
-}
-
 /// Gives `desired` the class and the access modes that are stored; says of `what` which others were wanted. Where no class is wanted any
-/// will do.
+/// will do: what is stored is asked for then, whether it was asked for before or is the default that the API server put in.
 fn keep_fixed(
     what: &str,
     desired: &mut PersistentVolumeClaimSpec,
     stored: &PersistentVolumeClaimSpec,
-    class_asked_for: bool,
     sizes: &mut Sizes,
 ) {
     let (has, wanted) = (&stored.storage_class_name, &desired.storage_class_name);
@@ -113,9 +102,7 @@ fn keep_fixed(
             has.as_ref().map_or_else(|| "the default storage class".to_owned(), |has| format!("storage class '{has}'"));
         sizes.kept.push(format!("{what} keeps {has}: '{wanted}' cannot be given to it"));
     }
-    if wanted.is_some() || class_asked_for {
-        desired.storage_class_name.clone_from(has);
-    }
+    desired.storage_class_name.clone_from(has);
     if stored.access_modes.is_some() && desired.access_modes != stored.access_modes {
         let modes = |spec: &PersistentVolumeClaimSpec| spec.access_modes.as_deref().unwrap_or_default().join(", ");
         let (has, wanted) = (modes(stored), modes(desired));
@@ -131,10 +118,8 @@ pub fn keep(
     sizes: &mut Sizes,
 ) -> Option<Quantity> {
     let what = format!("volume claim {}", desired.name_any());
-    if let Some((claim, stored, desired)) =
-        stored.and_then(|claim| Some((claim, claim.spec.as_ref()?, desired.spec.as_mut()?)))
-    {
-        keep_fixed(&what, desired, stored, asked_for_class(claim), sizes);
+    if let Some((stored, desired)) = stored.and_then(|claim| Some((claim.spec.as_ref()?, desired.spec.as_mut()?))) {
+        keep_fixed(&what, desired, stored, sizes);
     }
     keep_size(desired, stored)
 }
@@ -160,8 +145,7 @@ pub fn keep_templates(
         let name = template.name_any();
         let same = stored.into_iter().flatten().find(|stored| stored.name_any() == name);
         if let Some((stored, desired)) = same.and_then(|same| Some((same.spec.as_ref()?, template.spec.as_mut()?))) {
-            // Nobody puts a default class into a template: what it has was asked for.
-            keep_fixed(&format!("volume claim template {name} of {set}"), desired, stored, true, sizes);
+            keep_fixed(&format!("volume claim template {name} of {set}"), desired, stored, sizes);
         }
         if let Some(size) = keep_size(template, same) {
             wanted.push((name, size));
@@ -385,25 +369,23 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_got_the_default_class_is_asked_for_none() {
-        let claim = |class: Option<&str>, manager: &str| -> PersistentVolumeClaim {
-            let fields = json!({ "f:spec": { "f:storageClassName": {} } });
+    fn a_claim_keeps_its_class_whatever_is_wanted() {
+        let claim = |class: Option<&str>| -> PersistentVolumeClaim {
             serde_json::from_value(json!({
-                "metadata": { "name": "backup", "managedFields": [{ "manager": manager, "fieldsV1": fields }] },
+                "metadata": { "name": "backup" },
                 "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": class },
             }))
             .unwrap()
         };
-        let kept = |wanted: Option<&str>, stored: &PersistentVolumeClaim| {
-            let (mut desired, mut sizes) = (claim(wanted, ""), Sizes::default());
-            keep(&mut desired, Some(stored), &mut sizes);
+        let kept = |wanted: Option<&str>| {
+            let (mut desired, mut sizes) = (claim(wanted), Sizes::default());
+            keep(&mut desired, Some(&claim(Some("slow"))), &mut sizes);
             (desired.spec.unwrap().storage_class_name, sizes.kept.len())
         };
         let slow = Some("slow".to_owned());
-        assert_eq!(kept(None, &claim(Some("slow"), "kube-apiserver")), (None, 0));
-        assert_eq!(kept(None, &claim(Some("slow"), FIELD_MANAGER)), (slow.clone(), 0));
-        assert_eq!(kept(Some("fast"), &claim(Some("slow"), "kube-apiserver")), (slow.clone(), 1));
-        assert_eq!(kept(Some("slow"), &claim(Some("slow"), FIELD_MANAGER)), (slow, 0));
+        assert_eq!(kept(None), (slow.clone(), 0), "any class will do");
+        assert_eq!(kept(Some("fast")), (slow.clone(), 1));
+        assert_eq!(kept(Some("slow")), (slow, 0));
     }
 
     #[test]
