@@ -253,8 +253,10 @@ fn what_runs_can_be_read_and_is_ready_only_with_its_caches() {
         .collect();
     assert_eq!(of_reconcile.len(), 1, "{body}");
     assert!(body.ends_with("# EOF\n"));
-    let messages: Vec<_> = ran.lines.iter().map(|line| line["msg"].as_str().unwrap()).collect();
+    let (of_option, lines): (Vec<_>, Vec<_>) = ran.lines.iter().partition(|line| line["kind"] == "Deployment");
+    let messages: Vec<_> = lines.iter().map(|line| line["msg"].as_str().unwrap()).collect();
     assert_eq!(messages, ["starting manager", "caches synced", "reconcile started", "reconcile complete", "stopped"]);
+    assert_eq!(of_option.len(), 2, "found, and not handed out: {of_option:?}");
 }
 
 #[test]

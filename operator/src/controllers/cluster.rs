@@ -25,6 +25,9 @@ use crate::resolver::{self, GlobalTopo, ResolveError, TemplateSource};
 use crate::resources::{children, multiadmin, scrape};
 use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
 
+/// Failures in a row that may pass and that a cluster's phase says nothing about: some forty seconds, by the back-off.
+const FAILURES_BORNE: u32 = 13;
+
 /// The controller.
 pub struct ClusterController {
     /// What it works with.
@@ -100,7 +103,7 @@ impl Reconciler for ClusterController {
             Err(error) => Err(error),
         };
         if let Err(error) = &result {
-            self.report_failure(&mut pass, error).await;
+            self.report_failure(&mut pass, error, request.failures).await;
         }
         result
     }
@@ -108,10 +111,17 @@ impl Reconciler for ClusterController {
 
 impl ClusterController {
     /// Says in the status why the cluster is not what it asks for: the phase that it had would stay for as long as its reconciles fail.
-    /// The generation stays that of the last one that succeeded.
-    async fn report_failure(&self, pass: &mut Pass<MultigresCluster>, error: &Error) {
+    /// The generation stays that of the last one that succeeded. Of a cluster that was brought about as it is, a failure that may pass is
+    /// borne for a while: while an operator takes over from another one its own webhooks may not answer yet.
+    async fn report_failure(&self, pass: &mut Pass<MultigresCluster>, error: &Error, failures: u32) {
         let cluster = pass.object.clone();
         let present = cluster.status.clone().unwrap_or_default();
+        let brought_about = completed(Some((&cluster.metadata, cluster.status.as_ref())));
+        if brought_about && !error.is_lasting() && failures < FAILURES_BORNE {
+            let phase = present.phase.unwrap_or(Phase::Initializing);
+            self.tools.metrics.set_cluster_phase(&pass.namespace(), &cluster.name_any(), phase.as_str());
+            return;
+        }
         let verdict = phase::of_failure(present.phase, error);
         self.tools.metrics.set_cluster_phase(&pass.namespace(), &cluster.name_any(), verdict.phase.as_str());
         let before = present.phase;
