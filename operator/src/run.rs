@@ -37,10 +37,10 @@ use crate::{
     },
     signal::Signal,
     tls::{
-        Pem, TlsError, pki,
-        server::{Certificate, FileCertificate, ServerTls},
+        TlsError, pki,
+        server::{Certificate, FileAuthorities, FileCertificate, ServerTls},
     },
-    webhooks::{Webhooks, certificates::Rotator},
+    webhooks::{Webhooks, certificates::Rotator, keeper::Keeper},
 };
 
 /// How long webhooks are answered as before once the end is requested: until every API server knows that this pod is on its way out.
@@ -178,7 +178,7 @@ async fn serve(
     if let Some(webhooks) = &config.webhooks {
         let listener = listen(host, SocketAddr::from((Ipv6Addr::UNSPECIFIED, webhooks.port)), "webhooks").await?;
         let certificate = Certificate::missing();
-        let keeping = keep_certificate(webhooks, host, &parts, certificate.clone(), health.clone())?;
+        let keeping = keeper(webhooks, host, &parts, certificate.clone(), health.clone()).run();
         let serving = Webhooks::new(client.clone(), telemetry.clone(), &webhooks.namespace, &webhooks.account).serve(
             listener,
             ServerTls::new(certificate)?,
@@ -293,29 +293,18 @@ async fn until_either(first: impl Future<Output = ()>, second: impl Future<Outpu
     }
 }
 
-/// The certificate of the webhook port: from files where there are some, else of the operator's own making.
-fn keep_certificate(
-    webhooks: &WebhookConfig,
-    host: &Host,
-    parts: &Parts,
-    certificate: Certificate,
-    health: Health,
-) -> Result<BoxFuture<'static, ()>, Error> {
-    if host.files.read(&webhooks.certificate.certificate).is_ok() {
-        let source = FileCertificate::new(certificate, host.files.clone(), &webhooks.certificate)?;
-        return Ok(Box::pin(source.follow()));
-    }
-    let events = parts.events.for_component("cert-rotator");
+/// The certificate of the webhook port.
+fn keeper(webhooks: &WebhookConfig, host: &Host, parts: &Parts, certificate: Certificate, health: Health) -> Keeper {
     let rotator = Rotator::new(
         parts.client.clone(),
         &webhooks.namespace,
         &webhooks.service,
         webhooks.validity,
-        certificate,
-        health,
-        events,
+        certificate.clone(),
+        parts.events.for_component("cert-rotator"),
     );
-    Ok(Box::pin(rotator.run()))
+    let (source, paths) = (webhooks.source, webhooks.certificate.clone());
+    Keeper::new(source, host.files.clone(), paths, certificate, health, rotator)
 }
 
 /// What the operator's pod is called; whoever reads a Lease wants to know.
@@ -351,11 +340,11 @@ impl Protection {
                 (made, Box::pin(std::future::pending()))
             }
         };
-        let tls = match &security.client_authorities {
-            None => ServerTls::new(certificate)?,
+        let (tls, renewal): (_, BoxFuture<'static, ()>) = match &security.client_authorities {
+            None => (ServerTls::new(certificate)?, renewal),
             Some(path) => {
-                let pem = Pem::File(path.clone()).read(host.files.as_ref())?;
-                ServerTls::with_client_authorities(certificate, path, &pem)?
+                let (tls, source) = FileAuthorities::new(certificate, host.files.clone(), path)?;
+                (tls, Box::pin(until_either(renewal, source.follow())))
             }
         };
         Ok(Self { tls: Some(tls), guard: Guard::reviews(client.clone()), renewal })

@@ -39,15 +39,19 @@ Ports
                                     signs itself at its start)
   --metrics-cert-name NAME          file of the certificate in that folder (default tls.crt)
   --metrics-cert-key NAME           file of the key in that folder (default tls.key)
-  --metrics-client-ca-file PATH     clients with a certificate of these authorities may read /metrics without a token
+  --metrics-client-ca-file PATH     clients with a certificate of these authorities may read /metrics without a token;
+                                    read anew when it changes
   --otlp-metrics[=BOOL]             also send metrics to the OTLP endpoint, every 30 s (OTEL_METRIC_EXPORT_INTERVAL)
                                     and under names of their own, so that nothing is counted twice (default false)
 
 Webhooks
   --webhook-enable[=BOOL]           serve admission webhooks (default true)
   --webhook-port PORT               where (default 9443)
-  --webhook-cert-dir DIR            where tls.crt and tls.key are, if somebody else brings them (cert-manager). Where
-                                    they are not, the operator is its own authority (default /var/run/secrets/webhook)
+  --webhook-cert-source SOURCE      files: somebody else brings the certificate (cert-manager); self: the operator is
+                                    its own authority; auto: it is, until there are files with a certificate that it
+                                    has not issued (default auto)
+  --webhook-cert-dir DIR            where the files tls.crt and tls.key are; read anew when they change
+                                    (default /var/run/secrets/webhook)
   --webhook-cert-validity D         how long a certificate of its own counts; its authority ten times as long
                                     (default 8760h)
   --webhook-service-name NAME       the Service in front of the port (default multigres-operator-webhook-service)

@@ -118,7 +118,9 @@ pub struct MetricsSecurity {
 pub struct WebhookConfig {
     /// The port.
     pub port: u16,
-    /// Where a certificate is if somebody else brings it.
+    /// Who brings the certificate.
+    pub source: CertificateSource,
+    /// Where it is if somebody else brings it.
     pub certificate: CertificateFiles,
     /// How long a certificate of the operator's own counts.
     pub validity: Duration,
@@ -128,6 +130,18 @@ pub struct WebhookConfig {
     pub namespace: String,
     /// The service account whose changes of what the operator writes are let in.
     pub account: String,
+}
+
+/// Who brings the certificate of the webhooks.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// Somebody else, once there are files which hold one that the operator has not issued; else the operator.
+    #[default]
+    Auto,
+    /// The operator, whatever files there are.
+    Operator,
+    /// Somebody else: the operator waits for the files.
+    Files,
 }
 
 /// A certificate and its key in files.
@@ -196,6 +210,7 @@ impl Config {
         let mut leader_elect = false;
         let (mut webhook_enable, mut webhook_port) = (true, 9443);
         let (mut webhook_folder, mut service) = (WEBHOOK_FOLDER.to_owned(), WEBHOOK_SERVICE.to_owned());
+        let mut source = CertificateSource::default();
         let (mut service_namespace, mut account, mut validity) = (None, None, LEAF_VALIDITY);
         let mut election = ElectionConfig::default();
         let (mut kubeconfig, mut context) = (None, None);
@@ -235,6 +250,15 @@ impl Config {
                 "webhook-enable" => webhook_enable = boolean(&flag, inline)?,
                 "webhook-port" => webhook_port = number(&flag, &value(inline)?)?,
                 "webhook-cert-dir" => webhook_folder = value(inline)?,
+                "webhook-cert-source" => {
+                    let given = value(inline)?;
+                    source = match given.as_str() {
+                        "auto" => CertificateSource::Auto,
+                        "self" => CertificateSource::Operator,
+                        "files" => CertificateSource::Files,
+                        _ => return Err(bad(&flag, &given, "auto, self or files")),
+                    };
+                }
                 "webhook-cert-validity" => {
                     let given = value(inline)?;
                     validity = duration(&flag, &given)?;
@@ -299,6 +323,7 @@ impl Config {
             None => return Err(ConfigError::MissingVariable("POD_SERVICE_ACCOUNT")),
             Some(account) => Some(WebhookConfig {
                 port: webhook_port,
+                source,
                 certificate: CertificateFiles {
                     certificate: format!("{webhook_folder}/tls.crt"),
                     key: format!("{webhook_folder}/tls.key"),

@@ -401,6 +401,12 @@ fn webhooks_are_served_for_the_operators_own_account_unless_told_otherwise() {
     );
     let error = run(&["--webhook-cert-validity=5m"], &[]).unwrap_err().to_string();
     assert_eq!(error, "flag --webhook-cert-validity: \"5m\" is not at least 10m");
+    let source = |args: &[&str]| run(args, &[]).map(|config| config.webhooks.unwrap().source);
+    assert_eq!(source(&[]).unwrap(), CertificateSource::Auto);
+    assert_eq!(source(&["--webhook-cert-source=self"]).unwrap(), CertificateSource::Operator);
+    assert_eq!(source(&["--webhook-cert-source", "files"]).unwrap(), CertificateSource::Files);
+    let error = source(&["--webhook-cert-source=vault"]).unwrap_err().to_string();
+    assert_eq!(error, "flag --webhook-cert-source: \"vault\" is not auto, self or files");
 }
 
 #[test]

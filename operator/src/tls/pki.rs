@@ -105,12 +105,31 @@ pub fn is_good(certificate_pem: &str, authority_pem: &str, names: &[String], at:
 
 /// From when until when a certificate counts; nothing where it cannot be read.
 pub fn validity(certificate_pem: &str) -> Option<(SystemTime, SystemTime)> {
-    let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).ok()?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).ok()?;
+    validity_of(&CertificateDer::from_pem_slice(certificate_pem.as_bytes()).ok()?)
+}
+
+/// The same of a certificate that is no PEM.
+pub fn validity_of(certificate: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let time = |at: x509_parser::time::ASN1Time| {
         UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(at.timestamp()).ok()?))
     };
     Some((time(certificate.validity().not_before)?, time(certificate.validity().not_after)?))
+}
+
+/// What the issuer of a certificate calls itself; nothing where it cannot be read.
+pub fn issuer(certificate_pem: &str) -> Option<String> {
+    let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).ok()?;
+    let name = certificate.issuer().iter_common_name().next()?.as_str().ok()?;
+    Some(name.to_owned())
+}
+
+/// The certificates of a text for which `is_wanted` holds, each as a text of its own again.
+pub fn chosen(bundle_pem: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+    const END: &str = "-----END CERTIFICATE-----";
+    let found = bundle_pem.split_inclusive(END).map(str::trim).filter(|one| one.ends_with(END) && is_wanted(one));
+    found.flat_map(|one| [one, "\n"]).collect()
 }
 
 /// Whether key and certificate belong together and can sign.
@@ -150,6 +169,17 @@ mod tests {
         let both = format!("{}{}", other.certificate, ours.certificate);
         assert!(is_good(&made.certificate, &both, &names(), at(0)));
         assert!(!is_good("nonsense", &both, &names(), at(0)));
+    }
+
+    #[test]
+    fn of_several_certificates_those_are_chosen_that_are_wanted() {
+        let (first, second) = (authority("a", at(0), DAY).unwrap(), authority("b", at(0), DAY).unwrap());
+        let both = format!("{}{}", first.certificate, second.certificate);
+        let made = leaf(&second, &names(), at(0), DAY).unwrap();
+        assert_eq!(chosen(&both, |one| is_good(&made.certificate, one, &names(), at(0))), second.certificate);
+        assert_eq!(issuer(&made.certificate).as_deref(), Some("b"));
+        assert_eq!(chosen("nonsense", |_| true), "");
+        assert_eq!(issuer("nonsense"), None);
     }
 
     #[test]

@@ -5,8 +5,11 @@
 //! [`OVERLAP`] later signs the leaf that is served, so that at no instant a call fails for want of trust: not while the configurations
 //! are still on their way to every API server, and not while another replica still serves the old leaf.
 //!
+//! An authority that is lost (its Secret deleted, or no longer readable) is made anew in the same way: what vouches for the leaf that is
+//! served stays known until the new one is.
+//!
 //! Where somebody else brings a certificate (cert-manager, an administrator), it is read from files, and neither Secrets nor
-//! configurations are touched.
+//! configurations are touched: see [`super::keeper`].
 
 use std::{
     collections::BTreeMap,
@@ -28,15 +31,10 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, PostParams},
 };
-use tokio::time::sleep;
+use tokio::time::Instant;
 
 use crate::{
-    host::system_time,
-    observability::{
-        EventRecorder,
-        export::with_sources,
-        health::{Health, Probe},
-    },
+    observability::EventRecorder,
     tls::{
         TlsError,
         pki::{self, BACKDATED, Pair},
@@ -60,11 +58,15 @@ pub const LEAF_VALIDITY: Duration = Duration::from_secs(365 * 86_400);
 const CA_TIMES: u32 = 10;
 /// Certificates with less than this left are made anew; a third of their life if that is less.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
-/// How often what there is is looked at; a twelfth of a leaf's life if that is less.
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
-/// How long a failed round waits.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-const CHECK: &str = "webhook-certificate";
+/// How often everything is looked at; a twelfth of a leaf's life if that is less.
+const ROUND_EVERY: Duration = Duration::from_secs(3600);
+/// How often the configurations are looked at in between. Whoever applies their manifest takes the authority out of them, and nothing is
+/// stored until it is put back.
+const KNOWN_EVERY: Duration = Duration::from_secs(30);
+/// How long a failed look waits.
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// What the authority calls itself.
+const AUTHORITY: &str = "multigres-operator-ca";
 const PREVIOUS: &str = "previous.crt";
 
 /// Why a round failed.
@@ -102,7 +104,7 @@ fn renew_before(validity: Duration) -> Duration {
     RENEW_BEFORE.min(validity / 3)
 }
 
-/// Keeps the certificate of the port.
+/// Makes the certificate of the port, and makes its authority known.
 pub struct Rotator {
     client: Client,
     namespace: String,
@@ -110,9 +112,12 @@ pub struct Rotator {
     names: Vec<String>,
     validity: Duration,
     certificate: Certificate,
-    health: Health,
     events: EventRecorder,
     served: Option<Pair>,
+    /// What was made known last.
+    bundle: Option<String>,
+    /// When everything is looked at again.
+    round_due: Option<Instant>,
 }
 
 impl Rotator {
@@ -123,10 +128,8 @@ impl Rotator {
         service: &str,
         validity: Duration,
         certificate: Certificate,
-        health: Health,
         events: EventRecorder,
     ) -> Self {
-        health.fail(Probe::Ready, CHECK, "there is none yet");
         let name = format!("{service}.{namespace}.svc");
         Self {
             client,
@@ -134,33 +137,57 @@ impl Rotator {
             names: vec![name.clone(), format!("{name}.cluster.local")],
             validity,
             certificate,
-            health,
             events,
             served: None,
+            bundle: None,
+            round_due: None,
         }
     }
 
-    /// Looks, makes and makes known, again and again. Never ends.
-    pub async fn run(mut self) {
-        loop {
-            let pause = match self.round(system_time()).await {
-                Ok(pause) => {
-                    self.health.pass(Probe::Ready, CHECK);
-                    pause
-                }
-                Err(error) => {
-                    tracing::warn!(error = %with_sources(&error), "the webhook's certificate could not be seen to; it is tried again");
-                    RETRY_AFTER
-                }
-            };
-            sleep(pause).await;
-        }
+    /// One look, at everything or only at what is known; says when the next one is due.
+    pub async fn look(&mut self, now: SystemTime) -> Result<Duration, RotationError> {
+        let due = self.round_due.filter(|due| *due > Instant::now());
+        // Where something else is known another replica may have made a new authority: its Secret is looked at before anything is written.
+        let settled = match (due, &self.bundle) {
+            (Some(due), Some(bundle)) => self.is_known(bundle).await?.then_some(due),
+            _ => None,
+        };
+        let due = match settled {
+            Some(due) => due,
+            None => {
+                self.round_due = None;
+                let due = Instant::now() + self.round(now).await?;
+                *self.round_due.insert(due)
+            }
+        };
+        Ok(due.saturating_duration_since(Instant::now()).min(KNOWN_EVERY))
     }
 
-    /// One look; says when the next one is due.
+    /// Whether an authority of the operator has issued this certificate.
+    pub async fn has_issued(&self, certificate: &str) -> Result<bool, RotationError> {
+        let Some(issuer) = pki::issuer(certificate) else { return Ok(false) };
+        if issuer == AUTHORITY {
+            return Ok(true);
+        }
+        // The original operator's, in the same Secret, under whatever name.
+        let bundle = match self.secret(CA_SECRET).await {
+            Ok(secret) => secret.and_then(|secret| text(&secret, "ca.crt")),
+            // Where somebody else brings the certificate these Secrets need not be the operator's to read.
+            Err(kube::Error::Api(status)) if status.code == 403 => None,
+            Err(error) => return Err(error.into()),
+        };
+        let issued = bundle
+            .zip(pki::validity(certificate))
+            .is_some_and(|(bundle, (from, _))| pki::is_good(certificate, &bundle, &self.names, from + BACKDATED));
+        Ok(issued)
+    }
+
+    /// Looks at everything; says when that is due again.
     async fn round(&mut self, now: SystemTime) -> Result<Duration, RotationError> {
         let authority = self.authority(now).await?;
-        self.make_known(&authority.bundle()).await?;
+        let bundle = authority.bundle();
+        self.make_known(&bundle).await?;
+        self.bundle = Some(bundle);
         let leaf = self.leaf(&authority, now).await?;
         if self.served.as_ref() != Some(&leaf) {
             self.certificate.exchange(LEAF_SECRET, leaf.certificate.as_bytes(), leaf.key.as_bytes())?;
@@ -168,7 +195,7 @@ impl Rotator {
                 tracing::info!("the webhook's certificate was exchanged");
             }
         }
-        Ok(if authority.may_sign(now) { LOOK_EVERY.min(self.validity / 12) } else { OVERLAP })
+        Ok(if authority.may_sign(now) { ROUND_EVERY.min(self.validity / 12) } else { OVERLAP })
     }
 
     async fn authority(&self, now: SystemTime) -> Result<Authority, RotationError> {
@@ -185,8 +212,12 @@ impl Rotator {
         if let (Some(authority), true) = (&present, fresh) {
             return Ok(authority.clone());
         }
-        let pair = pki::authority("multigres-operator-ca", now, validity)?;
-        let next = Authority { pair, previous: present.map(|before| before.pair.certificate) };
+        let previous = match present {
+            Some(before) => Some(before.pair.certificate),
+            None => self.vouches_for_what_is_served(now).await?,
+        };
+        let pair = pki::authority(AUTHORITY, now, validity)?;
+        let next = Authority { pair, previous };
         let mut data = BTreeMap::from([("ca.crt", next.pair.certificate.clone()), ("ca.key", next.pair.key.clone())]);
         if let Some(previous) = &next.previous {
             data.insert(PREVIOUS, previous.clone());
@@ -195,12 +226,25 @@ impl Rotator {
         Ok(next)
     }
 
+    /// Of an authority that is lost: the certificate by which the present leaf is still believed, here or by another replica.
+    async fn vouches_for_what_is_served(&self, now: SystemTime) -> Result<Option<String>, RotationError> {
+        let secret = self.secret(LEAF_SECRET).await?;
+        let stored = secret.as_ref().and_then(|secret| Some((text(secret, "tls.crt")?, text(secret, "ca.crt")?)));
+        let held = self.served.as_ref().and_then(|leaf| Some((leaf.certificate.clone(), self.bundle.clone()?)));
+        Ok(stored.into_iter().chain(held).find_map(|(leaf, bundle)| {
+            let vouches = pki::chosen(&bundle, |one| pki::is_good(&leaf, one, &self.names, now));
+            (!vouches.is_empty()).then_some(vouches)
+        }))
+    }
+
     async fn leaf(&self, authority: &Authority, now: SystemTime) -> Result<Pair, RotationError> {
         let known = self.secret(LEAF_SECRET).await?;
         let present = known
             .as_ref()
             .and_then(|secret| Some(Pair { certificate: text(secret, "tls.crt")?, key: text(secret, "tls.key")? }))
-            .filter(|pair| Certificate::of(LEAF_SECRET, pair.certificate.as_bytes(), pair.key.as_bytes()).is_ok());
+            .filter(|pair| Certificate::of(LEAF_SECRET, pair.certificate.as_bytes(), pair.key.as_bytes()).is_ok())
+            // Its Secret may be lost, too: then what is served goes on until it can be made anew.
+            .or_else(|| if authority.may_sign(now) { None } else { self.served.clone() });
         if let Some(present) = present {
             let soon = now + renew_before(self.validity);
             let good = |authority: &str, at| pki::is_good(&present.certificate, authority, &self.names, at);
@@ -280,6 +324,16 @@ impl Rotator {
             owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         })
+    }
+
+    /// Whether the webhook configurations hold these authorities, and nothing else.
+    async fn is_known(&self, bundle: &str) -> Result<bool, kube::Error> {
+        let wanted = ByteString(bundle.as_bytes().to_vec());
+        let holds = |config: &WebhookClientConfig| config.ca_bundle.as_ref() == Some(&wanted);
+        let mutating: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let validating: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
+        Ok(mutating.get(MUTATING).await?.webhooks.iter().flatten().all(|webhook| holds(&webhook.client_config))
+            && validating.get(VALIDATING).await?.webhooks.iter().flatten().all(|webhook| holds(&webhook.client_config)))
     }
 
     /// Writes the authorities into the webhook configurations, where they are not.

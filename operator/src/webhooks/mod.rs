@@ -8,10 +8,12 @@
 //! | `/validate-…{cell,shard,toposerver,tablegroup}` | all changes of what the operator writes | refuses everybody but the operator and the cluster's own controllers |
 //!
 //! What is decided is decided by functions from values to values ([`defaulter`], [`validator`], [`protection`]); this module asks for what they
-//! need and opens the spans; `pending` times and counts every outcome. [`certificates`] keeps the port's certificate and what the API server knows of it.
+//! need and opens the spans; `pending` times and counts every outcome. [`keeper`] keeps the port's certificate,
+//! and [`certificates`] makes it, and what the API server knows of it, where nobody else does.
 
 pub mod certificates;
 pub mod defaulter;
+pub mod keeper;
 mod pending;
 pub mod protection;
 pub mod review;
