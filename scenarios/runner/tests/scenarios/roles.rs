@@ -138,7 +138,7 @@ fn fails_without(project: &Project, grant: &Grant, scenario: &str) -> bool {
 fn without(mut loaded: Loaded, grant: &Grant) -> Loaded {
     let list = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap_or_default() };
     let mut taken = false;
-    for role in loaded.manifests.deployed.iter_mut() {
+    for role in &mut loaded.manifests.deployed {
         let is_role = role["kind"] == "Role" || role["kind"] == "ClusterRole";
         if !is_role || role["metadata"]["name"] != grant.role.as_str() {
             continue;
