@@ -241,6 +241,11 @@ impl Operator {
         );
     }
 
+    /// Waits until it says that it is on its way out.
+    pub fn wait_until_it_ends(&self) {
+        until_or("its end", || get(self.health, "/readyz").contains("[-]shutdown"), || self.text());
+    }
+
     /// Waits until its metrics hold a line.
     pub fn wait_for_metric(&self, line: &str) {
         until_or(line, || get(self.metrics, "/metrics").lines().any(|found| found == line), || self.text());
