@@ -1,19 +1,59 @@
 //! Spans as lines, for who has no Collector at hand (`OTEL_TRACES_EXPORTER=console`).
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use jiff::Timestamp;
 use opentelemetry::{
-    KeyValue, Value as AttributeValue,
+    Context, KeyValue, Value as AttributeValue,
     trace::{SpanId, SpanKind, Status},
 };
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{Span, SpanData, SpanProcessor},
+};
 use serde_json::{Map, Value, json};
 
-use super::go_format::go_duration;
+use super::{go_format::go_duration, registry::Counter};
+use crate::host::LogWriter;
+
+/// Writes each span when it ends.
+pub struct ConsoleProcessor {
+    /// Where lines go.
+    pub write: LogWriter,
+    /// What became of spans.
+    pub outcomes: Counter,
+}
+
+impl fmt::Debug for ConsoleProcessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsoleProcessor").finish_non_exhaustive()
+    }
+}
+
+impl SpanProcessor for ConsoleProcessor {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if span.span_context.is_sampled() {
+            (self.write)(&line(&span));
+            self.outcomes.inc(&["exported"]);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
 
 /// A finished span as one JSON object, in the shape of a log line: level, time (of its end), message, then what it says.
-pub fn line(span: &SpanData) -> String {
+fn line(span: &SpanData) -> String {
     let duration = span.end_time.duration_since(span.start_time).unwrap_or_default();
     let mut line = Map::new();
     let mut put = |key: &str, value: Value| line.insert(key.to_owned(), value);

@@ -14,12 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use opentelemetry::Context;
-use opentelemetry_proto::{
-    tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
-    transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::{
-    Resource,
     error::OTelSdkResult,
     trace::{Span, SpanData, SpanProcessor},
 };
@@ -30,12 +26,11 @@ use tokio::{
 };
 
 use super::{
-    console,
+    encoded::{EncodedSpan, Envelope},
     export_report::{Outcome, Report},
     otlp::OtlpClient,
     registry::Counter,
 };
-use crate::host::LogWriter;
 
 /// Finished spans that wait for export; beyond it they are dropped.
 pub const SPAN_QUEUE_SPANS_MAX: usize = 2048;
@@ -71,28 +66,23 @@ impl Default for BatchConfig {
     }
 }
 
-/// Where spans go.
-#[derive(Clone)]
-pub enum SpanSink {
-    /// To an OTLP endpoint.
-    Otlp(OtlpClient),
-    /// To where log lines go, one JSON object a span.
-    Console(LogWriter),
-}
-
 struct Shared {
-    queue: Mutex<VecDeque<SpanData>>,
+    queue: Mutex<VecDeque<EncodedSpan>>,
     wake: Notify,
     batch: BatchConfig,
     outcomes: Counter,
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, VecDeque<SpanData>> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<EncodedSpan>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_batch(&self) -> Vec<SpanData> {
+    fn is_full(&self) -> bool {
+        self.queue().len() >= self.batch.queue_spans_max
+    }
+
+    fn next_batch(&self) -> Vec<EncodedSpan> {
         let mut queue = self.queue();
         let count = queue.len().min(self.batch.batch_spans_max);
         queue.drain(..count).collect()
@@ -116,11 +106,16 @@ impl SpanProcessor for BoundedProcessor {
         if !span.span_context.is_sampled() {
             return;
         }
+        let full = || self.0.outcomes.inc(&["dropped_queue_full"]);
+        // Asked twice: a span that has no place is not encoded, and another may have taken the place in the meantime.
+        if self.0.is_full() {
+            return full();
+        }
+        let span = EncodedSpan::new(&span);
         let mut queue = self.0.queue();
         if queue.len() >= self.0.batch.queue_spans_max {
             drop(queue);
-            self.0.outcomes.inc(&["dropped_queue_full"]);
-            return;
+            return full();
         }
         queue.push_back(span);
         let waiting = queue.len();
@@ -150,16 +145,14 @@ impl Exporter {
     /// The queue, the handle, and the task's future, which the caller spawns. The task ends when the last handle is dropped.
     pub fn new(
         batch: BatchConfig,
-        sink: SpanSink,
-        resource: &Resource,
+        client: OtlpClient,
+        envelope: Envelope,
         outcomes: Counter,
     ) -> (BoundedProcessor, Self, impl Future<Output = ()> + Send + 'static) {
         let shared = Arc::new(Shared { queue: Mutex::default(), wake: Notify::new(), batch, outcomes });
         let (flushes, requests) = mpsc::channel(FLUSH_REQUESTS_MAX);
-        let mut resource: ResourceAttributesWithSchema = resource.into();
-        // The SDK keeps a resource in a hash map; what goes over the wire is ordered.
-        resource.attributes.0.sort_by(|a, b| a.key.cmp(&b.key));
-        let sender = Sender { sink, resource, report: Report::new("trace", "spans are dropped until it works again") };
+        let sender =
+            Sender { client, envelope, report: Report::new("trace", "spans are dropped until it works again") };
         (BoundedProcessor(shared.clone()), Self { flushes }, run(shared, sender, requests))
     }
 
@@ -209,28 +202,16 @@ async fn run(shared: Arc<Shared>, mut sender: Sender, mut requests: mpsc::Receiv
 }
 
 struct Sender {
-    sink: SpanSink,
-    resource: ResourceAttributesWithSchema,
+    client: OtlpClient,
+    envelope: Envelope,
     report: Report,
 }
 
 impl Sender {
-    async fn export(&mut self, batch: Vec<SpanData>, shared: &Shared) {
+    async fn export(&mut self, batch: Vec<EncodedSpan>, shared: &Shared) {
         let spans = batch.len();
-        let client = match &self.sink {
-            SpanSink::Otlp(client) => client,
-            SpanSink::Console(write) => {
-                for span in &batch {
-                    write(&console::line(span));
-                }
-                shared.outcomes.add(&["exported"], spans as f64);
-                return;
-            }
-        };
-        let request =
-            ExportTraceServiceRequest { resource_spans: group_spans_by_resource_and_scope(batch, &self.resource) };
-        let body = Bytes::from(request.encode_to_vec());
-        let outcome = match client.send(body, shared.batch.export_timeout).await {
+        let body = Bytes::from(self.envelope.request(batch));
+        let outcome = match self.client.send(body, shared.batch.export_timeout).await {
             Ok(answer) => Outcome::of_partial_success(
                 ExportTraceServiceResponse::decode(answer)
                     .ok()
@@ -250,7 +231,7 @@ impl Sender {
                 shared.outcomes.add(&[label], count as f64);
             }
         }
-        self.report.tell(client.endpoint(), &outcome);
+        self.report.tell(self.client.endpoint(), &outcome);
     }
 }
 

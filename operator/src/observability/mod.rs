@@ -24,6 +24,7 @@
 //! Outside a [`Telemetry`]'s scope all of these do nothing, so that reconcilers can be tested bare.
 
 pub mod console;
+pub mod encoded;
 pub mod endpoint;
 pub mod events;
 pub mod export;

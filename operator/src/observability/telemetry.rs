@@ -19,7 +19,9 @@ use tracing_subscriber::{Layer, Registry, filter::filter_fn, layer::SubscriberEx
 
 use super::{
     Metrics,
-    export::{BatchConfig, Exporter, SpanSink},
+    console::ConsoleProcessor,
+    encoded::Envelope,
+    export::{BatchConfig, Exporter},
     levels::{LiveLevels, LogLevels},
     logging::{LogFilter, LogFormat, LogLayer},
     metrics_export::MetricsExportConfig,
@@ -73,11 +75,16 @@ struct Inner {
 }
 
 struct Traces {
-    exporter: Exporter,
-    /// An operator that is killed sends nothing more.
-    _export: OwnedTask<()>,
+    /// Nothing waits where spans go to the console.
+    export: Option<Export>,
     /// Kept so that its tracers stay alive until the end.
     provider: SdkTracerProvider,
+}
+
+struct Export {
+    exporter: Exporter,
+    /// An operator that is killed sends nothing more.
+    _task: OwnedTask<()>,
 }
 
 /// A task that is aborted when this is dropped: an operator that is killed leaves nothing behind that runs.
@@ -118,19 +125,24 @@ impl Telemetry {
         let resource = Resource::builder_empty()
             .with_attributes(traces.resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())))
             .build();
-        let sink = match &traces.otlp {
-            Some(otlp) => SpanSink::Otlp(OtlpClient::new(
-                Signal::Traces,
-                otlp.clone(),
-                host.connector.clone(),
-                host.files.clone(),
-            )),
-            None => SpanSink::Console(host.log_writer.clone()),
-        };
-        let (processor, exporter, export) = Exporter::new(traces.batch, sink, &resource, metrics.trace_spans.clone());
+        let outcomes = metrics.trace_spans.clone();
+        let mut provider = SdkTracerProvider::builder();
+        let mut export = None;
+        match &traces.otlp {
+            Some(otlp) => {
+                let client = OtlpClient::new(Signal::Traces, otlp.clone(), host.connector.clone(), host.files.clone());
+                let envelope = Envelope::new(&resource, SCOPE_NAME);
+                let (processor, exporter, task) = Exporter::new(traces.batch, client, envelope, outcomes);
+                provider = provider.with_span_processor(processor);
+                export = Some((exporter, task));
+            }
+            None => {
+                let write = host.log_writer.clone();
+                provider = provider.with_span_processor(ConsoleProcessor { write, outcomes });
+            }
+        }
         // Every value is set: the SDK's own defaults would be read from the process environment.
-        let provider = SdkTracerProvider::builder()
-            .with_span_processor(processor)
+        let provider = provider
             .with_sampler(traces.sampler.sampler())
             .with_id_generator(RandomIdGenerator::default())
             .with_span_limits(SpanLimits {
@@ -151,13 +163,11 @@ impl Telemetry {
             .with_level(false)
             .with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.is_span() && metadata.target() == SPAN_TARGET));
         let dispatch = Dispatch::new(Registry::default().with(log).with(spans));
-        let export = OwnedTask(tokio::spawn(export.with_subscriber(dispatch.clone())));
-        Self(Arc::new(Inner {
-            metrics,
-            dispatch,
-            levels,
-            traces: Some(Traces { exporter, _export: export, provider }),
-        }))
+        let export = export.map(|(exporter, task)| Export {
+            exporter,
+            _task: OwnedTask(tokio::spawn(task.with_subscriber(dispatch.clone()))),
+        });
+        Self(Arc::new(Inner { metrics, dispatch, levels, traces: Some(Traces { export, provider }) }))
     }
 
     /// The metric families.
@@ -208,7 +218,10 @@ impl Telemetry {
         match &self.0.traces {
             Some(traces) => {
                 let _ = traces.provider.force_flush();
-                traces.exporter.flush(deadline).await
+                match &traces.export {
+                    Some(export) => export.exporter.flush(deadline).await,
+                    None => true,
+                }
             }
             None => true,
         }
