@@ -42,9 +42,8 @@ pub mod etcdserverpb {
 
 /// The records of Multigres' topology (package `clustermetadata`).
 ///
-/// [`clustermetadata::Cell`] and [`clustermetadata::Database`] have the field numbers of Multigres. The records of
-/// components ([`clustermetadata::Pooler`], [`clustermetadata::Gateway`], [`clustermetadata::Orch`]) have numbers
-/// chosen here: only the simulated data plane writes and reads them.
+/// All have the field numbers of Multigres: [`clustermetadata::Cell`] and [`clustermetadata::Database`], which the operator writes, and the
+/// records of components ([`clustermetadata::Pooler`], [`clustermetadata::Gateway`], [`clustermetadata::Orch`]), which write themselves.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod clustermetadata {
     tonic::include_proto!("clustermetadata");

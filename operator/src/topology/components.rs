@@ -1,6 +1,6 @@
 //! What the topology keeps of running components of the data plane, which register themselves.
 
-use etcd_api::clustermetadata::Pooler;
+use etcd_api::clustermetadata::{ComponentId, Gateway, Orch, Pooler};
 use etcd_api::keys;
 use etcd_api::prost::Message;
 
@@ -40,11 +40,15 @@ pub struct Component {
 }
 
 impl Component {
-    /// Reads a record. All three kinds begin with the same fields; what is no such record is nothing.
-    pub(super) fn of(value: &[u8]) -> Option<Self> {
-        let record = Pooler::decode(value).ok()?;
-        let id = record.id?;
-        let host = if record.hostname.is_empty() { id.name } else { record.hostname };
+    /// Reads a record of this kind; what is no such record is nothing.
+    pub(super) fn of(kind: ComponentKind, value: &[u8]) -> Option<Self> {
+        let (id, hostname): (Option<ComponentId>, String) = match kind {
+            ComponentKind::Pooler => Pooler::decode(value).map(|record| (record.id, record.hostname)).ok()?,
+            ComponentKind::Gateway => Gateway::decode(value).map(|record| (record.id, record.hostname)).ok()?,
+            ComponentKind::Orch => Orch::decode(value).map(|record| (record.id, record.hostname)).ok()?,
+        };
+        let id = id?;
+        let host = if hostname.is_empty() { id.name } else { hostname };
         let pod = host.split('.').next().unwrap_or_default().to_owned();
         Some(Self { cell: id.cell, pod })
     }
@@ -71,18 +75,28 @@ impl Component {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use etcd_api::clustermetadata::{ComponentId, Gateway};
 
     #[test]
     fn a_record_names_its_cell_and_its_pod() {
-        let id = Some(ComponentId { cell: "zone-a".into(), name: "x7".into() });
-        let gateway = Gateway { id, hostname: "gate-5d8-abc.headless.ns".into(), ..Gateway::default() };
-        let component = Component::of(&gateway.encode_to_vec()).unwrap();
+        // The data plane's own bytes: id (kind, cell, name), hostname, ports.
+        let gateway =
+            b"\x0a\x0e\x08\x02\x12\x06zone-a\x1a\x02x7\x12\x18gate-5d8-abc.headless.ns\x1a\x08\x0a\x04grpc\x10\x64";
+        let component = Component::of(ComponentKind::Gateway, gateway).unwrap();
         assert_eq!(component, Component { cell: "zone-a".into(), pod: "gate-5d8-abc".into() });
         assert!(component.is_of("gate") && component.is_of("gate-5d8"));
         assert!(!component.is_of("gat") && !component.is_of("gate-5d8-abc"));
-        assert_eq!(Component::of(b"\xff\xff"), None);
-        assert_eq!(Component::of(b""), None);
+        assert_eq!(Component::of(ComponentKind::Orch, gateway), Some(component));
+        let pooler = b"\x0a\x0f\x08\x01\x12\x06zone-a\x1a\x03p-0\x12\x08postgres\x1a\x07default\x22\x050-inf\x30\x02\x42\x06pool-0\
+            \x4a\x08\x0a\x04grpc\x10\x64";
+        let component = Component::of(ComponentKind::Pooler, pooler).unwrap();
+        assert_eq!(component, Component { cell: "zone-a".into(), pod: "pool-0".into() });
+        // Who registered no hostname is known by its name.
+        let nameless = b"\x0a\x0f\x08\x01\x12\x06zone-a\x1a\x03p-0";
+        assert_eq!(Component::of(ComponentKind::Pooler, nameless).unwrap().pod, "p-0");
+        for kind in [ComponentKind::Pooler, ComponentKind::Gateway, ComponentKind::Orch] {
+            assert_eq!(Component::of(kind, b"\xff\xff"), None);
+            assert_eq!(Component::of(kind, b""), None);
+        }
     }
 
     #[test]

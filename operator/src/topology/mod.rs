@@ -91,7 +91,10 @@ impl Topology {
         let records = self.call("Range", &folder, async |client: KvClient| client.list(&folder).await).await?;
         let mut removed = 0;
         for record in records {
-            let Some(component) = Component::of(&record.value) else { continue };
+            let Some(component) = Component::of(kind, &record.value) else {
+                tracing::warn!(key = %String::from_utf8_lossy(&record.key), "a record in the topology cannot be read; it stays");
+                continue;
+            };
             if unwanted(&component) {
                 let key = String::from_utf8_lossy(&record.key).into_owned();
                 removed += usize::from(self.unregister(key).await?);

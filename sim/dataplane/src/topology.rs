@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use etcd_api::clustermetadata::{ComponentId, Gateway, Orch, Pooler};
+use etcd_api::clustermetadata::{ComponentId, Gateway, Orch, Pooler, component_id::ComponentType};
 use etcd_api::{KvClient, keys};
 use prost::Message;
 use sim_net::Host;
@@ -135,12 +135,17 @@ fn errand(program: Program, start: &Start, flags: &Flags<'_>) -> Result<Errand, 
     }
     let cell = flags.require("cell")?;
     let name = flags.get("service-id").map_or_else(|| fresh_service_id(start), str::to_owned);
-    let id = Some(ComponentId { cell: cell.to_owned(), name: name.clone() });
+    let kind = match program {
+        Program::Multigateway => ComponentType::Multigateway,
+        Program::Multiorch => ComponentType::Multiorch,
+        _ => ComponentType::Multipooler,
+    };
+    let id = Some(ComponentId { component: kind.into(), cell: cell.to_owned(), name: name.clone() });
     let hostname = start.pod.clone();
-    let port_map = |ports: &[(&str, &'static str, u16)]| -> Result<BTreeMap<String, u32>, DataplaneError> {
+    let port_map = |ports: &[(&str, &'static str, u16)]| -> Result<BTreeMap<String, i32>, DataplaneError> {
         ports
             .iter()
-            .map(|&(name, flag, default)| Ok((name.to_owned(), u32::from(flags.port(flag, default)?))))
+            .map(|&(name, flag, default)| Ok((name.to_owned(), i32::from(flags.port(flag, default)?))))
             .collect()
     };
     Ok(match program {
@@ -164,6 +169,8 @@ fn errand(program: Program, start: &Start, flags: &Flags<'_>) -> Result<Errand, 
                 database: text("database")?,
                 table_group: text("table-group")?,
                 shard: text("shard")?,
+                pooler_dir: flags.get("pooler-dir").unwrap_or_default().to_owned(),
+                ..Pooler::default()
             };
             // Poolers stay known when they end: their data is still there.
             Errand::Register { key: keys::pooler(root, cell, &name), record: record.encode_to_vec(), stays: true }
