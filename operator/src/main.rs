@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -17,6 +18,7 @@ use multigres_operator::{
     host::{BoxedIo, BoxedListener, Connector, Files, Host, Listener, Process, ProcessUsage, Shutdown, ShutdownHandle},
     observability::panics::panic_hook,
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
@@ -133,6 +135,12 @@ fn request_on_signals(handle: ShutdownHandle) -> io::Result<()> {
     Ok(())
 }
 
+/// How long the other side of a connection may be silent, though it is asked: a watch of which nothing is heard may be one of a machine
+/// that is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+const KEEP_ALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(15));
+
 fn connect(uri: Uri) -> BoxFuture<'static, io::Result<BoxedIo>> {
     Box::pin(async move {
         let default_port = match uri.scheme_str() {
@@ -149,6 +157,10 @@ fn connect(uri: Uri) -> BoxFuture<'static, io::Result<BoxedIo>> {
         let stream =
             TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(default_port))).await?;
         stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&KEEP_ALIVE)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
         Ok(Box::new(stream) as BoxedIo)
     })
 }

@@ -33,6 +33,7 @@
 pub mod election;
 pub mod manager;
 pub mod queue;
+pub mod readable;
 pub mod runner;
 pub mod store;
 pub mod watches;

@@ -14,7 +14,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Backoff, ObjectKey, Store};
+use super::{Backoff, ObjectKey, Store, readable::Readable};
 use crate::observability::{
     export::with_sources,
     health::{Health, Probe},
@@ -55,7 +55,10 @@ impl<K: Resource> Change<K> {
     /// Whether a trigger lets this change pass.
     pub fn passes(&self, trigger: Trigger) -> bool {
         match (trigger, &self.old, &self.new) {
-            (Trigger::GenerationChanged, Some(old), Some(new)) => old.meta().generation != new.meta().generation,
+            // Of another object under the same name the generation says nothing.
+            (Trigger::GenerationChanged, Some(old), Some(new)) => {
+                (&old.meta().uid, old.meta().generation) != (&new.meta().uid, new.meta().generation)
+            }
             _ => true,
         }
     }
@@ -137,13 +140,23 @@ impl<K: Watched> KindWatch<K> {
         }
     }
 
-    /// An object as it is kept: without the list of who manages which field, which would take several times the room of all the rest.
-    fn kept(&self, mut object: K) -> K {
+    /// An object as it is kept: without the list of who manages which field, which would take several times the room of all the rest. Of
+    /// one that cannot be read what was last known stays.
+    fn kept(&self, read: Readable<K>) -> Option<K> {
+        let mut object = match read {
+            Readable::Object(object) => object,
+            Readable::Unreadable { metadata, error } => {
+                let key = ObjectKey::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
+                tracing::error!(kind = %K::kind(&()), name = %key.name, namespace = %key.namespace, error = %error,
+                    "an object cannot be read; nothing is done about it until it can (an operator of its version reads it)");
+                return self.store.get(&key).map(|known| K::clone(&known));
+            }
+        };
         object.meta_mut().managed_fields = None;
         if let Some(trim) = self.trim {
             trim(&mut object);
         }
-        object
+        Some(object)
     }
 
     /// Never ends, but for an optional kind whose definition goes.
@@ -157,7 +170,7 @@ impl<K: Watched> KindWatch<K> {
         if let Some(selector) = &self.label_selector {
             config = config.labels(selector);
         }
-        let events = watcher::watcher(Api::<K>::all(client.clone()), config);
+        let events = watcher::watcher(Api::<Readable<K>>::all(client.clone()), config);
         let mut events = std::pin::pin!(events);
         let mut listed = Vec::new();
         let mut backoff = WatchBackoff::default();
@@ -169,7 +182,7 @@ impl<K: Watched> KindWatch<K> {
                     continue;
                 }
                 Ok(Event::InitApply(object)) => {
-                    listed.push(self.kept(object));
+                    listed.extend(self.kept(object));
                     continue;
                 }
                 Ok(Event::InitDone) => {
@@ -183,7 +196,9 @@ impl<K: Watched> KindWatch<K> {
                     }
                     changes
                 }
-                Ok(Event::Apply(object)) => self.store.apply(self.kept(object)).into_iter().collect(),
+                Ok(Event::Apply(object)) => {
+                    self.kept(object).and_then(|object| self.store.apply(object)).into_iter().collect()
+                }
                 Ok(Event::Delete(object)) => self.store.delete(&ObjectKey::of(&object)).into_iter().collect(),
                 Err(error) if self.optional && is_not_found(&error) => {
                     health.pass(Probe::Live, &check);
@@ -264,7 +279,7 @@ impl WatchBackoff {
     const FIRST: Duration = Duration::from_millis(800);
     const MAX: Duration = Duration::from_secs(30);
     /// A failure this long after the last one is a new one. (A quiet watch that works says nothing.)
-    const RESET_AFTER: Duration = Duration::from_secs(120);
+    const RESET_AFTER: Duration = Duration::from_secs(60);
 
     /// The delay, and whether this is the first failure since it worked.
     fn failed(&mut self, now: Instant) -> (Duration, bool) {
@@ -341,6 +356,27 @@ mod tests {
     }
 
     #[test]
+    fn another_object_under_the_same_name_passes_the_generation_trigger() {
+        let store = Store::default();
+        store.apply(object("a", "1", 1));
+        let mut reborn = object("a", "9", 1);
+        reborn.metadata.uid = Some("another".into());
+        assert!(store.replace(vec![reborn])[0].passes(Trigger::GenerationChanged));
+    }
+
+    #[test]
+    fn of_what_cannot_be_read_the_last_that_was_known_is_kept() {
+        let watch = KindWatch::<ConfigMap>::default();
+        let unreadable = |name: &str| Readable::Unreadable {
+            metadata: object(name, "9", 1).metadata,
+            error: "unknown variant".to_owned(),
+        };
+        assert!(watch.kept(unreadable("a")).is_none());
+        watch.store.apply(watch.kept(Readable::Object(object("a", "1", 1))).unwrap());
+        assert_eq!(watch.kept(unreadable("a")).unwrap().metadata.resource_version.as_deref(), Some("1"));
+    }
+
+    #[test]
     fn a_version_that_is_known_is_no_change() {
         let store = Store::default();
         assert!(store.apply(object("a", "1", 1)).is_some());
@@ -360,7 +396,7 @@ mod tests {
         assert_eq!(failures, delays.into_iter().enumerate().map(|(n, delay)| (delay, n == 0)).collect::<Vec<_>>());
         assert!(backoff.worked() && !backoff.worked());
         assert_eq!(backoff.failed(now), (WatchBackoff::FIRST, true));
-        assert_eq!(backoff.failed(now + Duration::from_secs(121)), (WatchBackoff::FIRST, true));
+        assert_eq!(backoff.failed(now + Duration::from_secs(61)), (WatchBackoff::FIRST, true));
     }
 
     #[test]
