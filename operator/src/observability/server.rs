@@ -99,6 +99,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// How long the body will be, where the head says so.
+    pub fn announced_bytes(&self) -> Option<usize> {
+        self.request.body().size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
     /// Reads the body, too; or says with what the request is to be refused.
     pub async fn whole(self, bytes_max: usize) -> Result<Request<Bytes>, Refusal> {
         let (parts, body) = self.request.into_parts();

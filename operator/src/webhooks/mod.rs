@@ -25,6 +25,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use kube::{Api, Client, ResourceExt, api::ListParams};
+use tokio::sync::Semaphore;
 
 use self::{
     pending::Pending,
@@ -49,6 +50,10 @@ use crate::{
 pub const CONNECTIONS_MAX: usize = 1024;
 /// The longest review that is read: twice the largest object, and a little for the rest.
 pub const REVIEW_BYTES_MAX: usize = 7 << 20;
+/// Reviews up to this length are read at once: a cluster, twice, is far shorter.
+pub const REVIEW_BYTES_SMALL: usize = 64 << 10;
+/// Bytes of longer reviews that are read and judged at the same time; who comes further waits.
+pub const LONG_REVIEWS_BYTES_MAX: usize = 4 * REVIEW_BYTES_MAX;
 
 /// Why a request cannot be judged, or is refused.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +98,8 @@ pub struct Webhooks {
     client: Client,
     telemetry: Telemetry,
     caretakers: Arc<Caretakers>,
+    /// A permit a byte.
+    room: Arc<Semaphore>,
 }
 
 /// What a path is for.
@@ -135,7 +142,8 @@ impl Route {
 impl Webhooks {
     /// Speaks for the service account `account` of `namespace`.
     pub fn new(client: Client, telemetry: Telemetry, namespace: &str, account: &str) -> Self {
-        Self { client, telemetry, caretakers: Arc::new(Caretakers::new(namespace, account)) }
+        let caretakers = Arc::new(Caretakers::new(namespace, account));
+        Self { client, telemetry, caretakers, room: Arc::new(Semaphore::new(LONG_REVIEWS_BYTES_MAX)) }
     }
 
     /// Serves a port until the operator's end.
@@ -164,6 +172,15 @@ impl Webhooks {
         let unread = |pending: Pending, why: &dyn std::fmt::Display| {
             tracing::error!(operation, kind, error = %why, "a review cannot be read");
             pending.done(false);
+        };
+        let length = asked.announced_bytes().unwrap_or(REVIEW_BYTES_MAX);
+        let room = (REVIEW_BYTES_SMALL + 1..=REVIEW_BYTES_MAX).contains(&length).then_some(length as u32);
+        let _room = match pending.in_its_time(self.room.acquire_many(room.unwrap_or_default())).await {
+            Some(room) => room,
+            None => {
+                unread(pending, &"too many long reviews at the same time");
+                return text(StatusCode::SERVICE_UNAVAILABLE, "too many long reviews at the same time\n");
+            }
         };
         let request = match asked.whole(REVIEW_BYTES_MAX).await {
             Ok(request) => request,
@@ -222,7 +239,7 @@ impl Webhooks {
             (verdict.review(&ask.uid), result.map(drop))
         });
         let Some(span) = span else { return judged.await.0 };
-        let origin = match propagation::origin(&ask.annotations(), system_time()) {
+        let origin = match propagation::origin(ask.annotations(), system_time()) {
             // What is asked about a change belongs to its trace.
             TraceOrigin::Child(parent) if route == Route::Validate => TraceOrigin::Child(parent),
             // A change begins a trace of its own, and so does a question about none.
@@ -232,7 +249,8 @@ impl Webhooks {
     }
 
     async fn fill_in(&self, ask: &Ask, pending: &Pending) -> Result<Verdict, WebhookError> {
-        let cluster: MultigresCluster = ask.object("MultigresCluster")?;
+        // What cannot be read is for the API server to refuse: it says in which field, and it looks after the defaults are filled in.
+        let Ok(cluster) = ask.object::<MultigresCluster>("MultigresCluster") else { return Ok(Verdict::allowed()) };
         let lookup = pending.in_time(Lookup::of(&self.client, &ask.namespace, [&cluster.spec])).await?;
         let mut filled = cluster.clone();
         filled.metadata.namespace = Some(ask.namespace.clone());
@@ -283,7 +301,9 @@ impl Webhooks {
             if !changes {
                 return Ok(validator::logic(&cluster, &lookup).unwrap_or_else(|wrong| wrong));
             }
-            let warnings = validator::logic(&cluster, &lookup).map_err(WebhookError::Invalid)?;
+            let mut warnings = validator::logic(&cluster, &lookup).map_err(WebhookError::Invalid)?;
+            warnings.extend(old.as_ref().and_then(|old| validator::records_left_behind(&cluster, old, &lookup)));
+            warnings.extend(validator::cut_replica_names(&cluster, &lookup));
             let mut wrong = validator::resolved(&cluster, old.as_ref(), &lookup);
             wrong.extend(self.shared_topology(ask, &cluster, pending).await?);
             if wrong.is_empty() { Ok(warnings) } else { Err(WebhookError::Invalid(wrong)) }

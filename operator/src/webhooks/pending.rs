@@ -56,10 +56,15 @@ impl Pending {
 
     /// Asks the API server, as long as there is time to answer the request.
     pub async fn in_time<T>(&self, asking: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WebhookError> {
-        match timeout_at(self.deadline, asking).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(WebhookError::Late(self.deadline - self.started)),
+        match self.in_its_time(asking).await {
+            Some(result) => Ok(result?),
+            None => Err(WebhookError::Late(self.deadline - self.started)),
         }
+    }
+
+    /// Waits as long as there is time to answer the request.
+    pub async fn in_its_time<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        timeout_at(self.deadline, waiting).await.ok()
     }
 
     /// It is judged, or found to be no review.

@@ -1,10 +1,10 @@
 //! `admission.k8s.io/v1` `AdmissionReview`: what is asked, and what is answered.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json, value::RawValue};
 
 use super::WebhookError;
 
@@ -19,8 +19,9 @@ pub enum ReviewError {
     Other(String),
 }
 
-/// What is asked.
-#[derive(Clone, Debug, PartialEq)]
+/// What is asked. The objects stay as they came: as trees of JSON values they would take many times the room, and of most reviews only
+/// their names are asked for.
+#[derive(Clone, Debug)]
 pub struct Ask {
     /// The request's own id, which the answer repeats.
     pub uid: String,
@@ -32,53 +33,111 @@ pub struct Ask {
     pub name: String,
     /// Who asks.
     pub user: String,
-    object: Value,
-    old_object: Value,
+    object: Option<Box<RawValue>>,
+    old_object: Option<Box<RawValue>>,
+    annotations: BTreeMap<String, String>,
+}
+
+/// `AdmissionReview`, as far as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    #[serde(default, borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(default, borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    request: Option<Request<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    operation: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    user_info: UserInfo,
+    #[serde(default, borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    old_object: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct UserInfo {
+    #[serde(default)]
+    username: String,
+}
+
+/// Of an object only how it is called, and what is noted on it.
+#[derive(Default, Deserialize)]
+struct Named {
+    #[serde(default)]
+    metadata: NamedMeta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NamedMeta {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    generate_name: String,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Named {
+    fn of(object: Option<&RawValue>) -> NamedMeta {
+        object.and_then(|object| serde_json::from_str::<Self>(object.get()).ok()).unwrap_or_default().metadata
+    }
 }
 
 impl Ask {
     /// Reads a body.
     pub fn read(body: &[u8]) -> Result<Self, ReviewError> {
-        let review: Value = serde_json::from_slice(body)?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let request = &review["request"];
-        let shown = format!("{} {}", text(&review["apiVersion"]), text(&review["kind"]));
-        if shown != "admission.k8s.io/v1 AdmissionReview" || !request.is_object() || request["uid"] == Value::Null {
+        let review: Review<'_> = serde_json::from_slice(body)?;
+        let shown = format!("{} {}", review.api_version, review.kind);
+        let request = review.request.filter(|request| !request.uid.is_empty());
+        let Some(request) = request.filter(|_| shown == "admission.k8s.io/v1 AdmissionReview") else {
             return Err(ReviewError::Other(format!("{:?}", shown.trim())));
-        }
-        let object = request["object"].clone();
+        };
+        let (object, old) = (Named::of(request.object), Named::of(request.old_object));
         // A deletion of a whole collection names no object: each review has the one that it is about as the old one.
-        let names = [
-            &request["name"],
-            &object["metadata"]["name"],
-            &request["oldObject"]["metadata"]["name"],
-            &object["metadata"]["generateName"],
-        ];
-        let name = names.into_iter().map(text).find(|name| !name.is_empty()).unwrap_or_default();
+        let names = [request.name, object.name, old.name, object.generate_name];
+        let kept = |object: Option<&RawValue>| object.filter(|object| object.get() != "null").map(RawValue::to_owned);
         Ok(Self {
-            uid: text(&request["uid"]),
-            operation: text(&request["operation"]),
-            namespace: text(&request["namespace"]),
-            name,
-            user: text(&request["userInfo"]["username"]),
-            old_object: request["oldObject"].clone(),
-            object,
+            uid: request.uid,
+            operation: request.operation,
+            namespace: request.namespace,
+            name: names.into_iter().find(|name| !name.is_empty()).unwrap_or_default(),
+            user: request.user_info.username,
+            object: kept(request.object),
+            old_object: kept(request.old_object),
+            annotations: object.annotations.unwrap_or_default(),
         })
     }
 
     /// The object as it is to be.
     pub fn object<K: DeserializeOwned>(&self, kind: &'static str) -> Result<K, WebhookError> {
-        serde_json::from_value(self.object.clone()).map_err(|source| WebhookError::Object { kind, source })
+        let text = self.object.as_ref().map_or("null", |object| object.get());
+        serde_json::from_str(text).map_err(|source| WebhookError::Object { kind, source })
     }
 
     /// The object as it is; nothing where there is none (that can be read).
     pub fn old_object<K: DeserializeOwned>(&self) -> Option<K> {
-        serde_json::from_value(self.old_object.clone()).ok()
+        serde_json::from_str(self.old_object.as_ref()?.get()).ok()
     }
 
     /// The annotations of the object as it is to be.
-    pub fn annotations(&self) -> BTreeMap<String, String> {
-        serde_json::from_value(self.object["metadata"]["annotations"].clone()).unwrap_or_default()
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.annotations
     }
 }
 

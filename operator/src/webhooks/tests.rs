@@ -171,3 +171,31 @@ fn reviews_that_cannot_be_read_are_counted_whatever_is_wrong_with_them() {
         served.until_failed(3).await;
     });
 }
+
+#[test]
+fn long_reviews_wait_for_room_and_short_ones_do_not() {
+    in_runtime(async {
+        let served = Served::new().await;
+        let answered = |mut stream: DuplexStream| async move {
+            let mut answer = [0; 4096];
+            let length = stream.read(&mut answer).await.unwrap();
+            String::from_utf8_lossy(&answer[..length]).into_owned()
+        };
+        let mut holders = Vec::new();
+        for _ in 0..LONG_REVIEWS_BYTES_MAX / REVIEW_BYTES_MAX {
+            holders.push(served.send("", REVIEW_BYTES_MAX, b"{").await);
+            // Each is at its body before the next one comes.
+            sleep(Duration::from_millis(20)).await;
+        }
+        let late = answered(served.send("?timeout=1s", REVIEW_BYTES_SMALL + 1, b"{").await).await;
+        assert!(late.starts_with("HTTP/1.1 503 "), "{late}");
+        let short = answered(served.send("?timeout=1s", 2, b"[]").await).await;
+        assert!(short.starts_with("HTTP/1.1 400 "), "{short}");
+        assert_eq!(served.failed(), 2);
+        // Who hangs up makes room.
+        drop(holders.pop());
+        let long = vec![b' '; REVIEW_BYTES_SMALL + 1];
+        let read = answered(served.send("?timeout=5s", long.len(), &long).await).await;
+        assert!(read.starts_with("HTTP/1.1 400 "), "{read}");
+    });
+}

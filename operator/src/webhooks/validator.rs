@@ -11,7 +11,9 @@ use crate::{
         common::{GlobalTopoServerRef, POD_METADATA_MAX, POOLS_MAX},
         table_group::ResolvedShard,
     },
+    names::ShardParts,
     resolver::{self, NoTemplates},
+    resources::pool::replicas,
 };
 
 /// One sentence for each template that is named and does not exist.
@@ -168,6 +170,52 @@ pub fn shared_topology(cluster: &MultigresCluster, others: &[MultigresCluster]) 
     wrong
 }
 
+/// What stays where the topology was, when a change moves it. The operator does not follow: under another address may be the same server,
+/// and then its records are those in use.
+pub fn records_left_behind(cluster: &MultigresCluster, old: &MultigresCluster, templates: &Lookup) -> Option<String> {
+    let place = |cluster| resolver::global_topo(cluster, templates).ok().map(|topo| topo.reference);
+    let (before, after) = (place(old)?, place(cluster)?);
+    let moves =
+        before.root_path != after.root_path || !before.addresses().any(|was| after.addresses().any(|is| is == was));
+    moves.then(|| {
+        format!(
+            "the topology moves from {} of {} to {} of {}: cells, databases and pods are registered anew there; records that stay behind \
+             have to be deleted by hand",
+            before.root_path, before.address, after.root_path, after.address
+        )
+    })
+}
+
+/// Characters of an `application_name` that Postgres keeps.
+const APPLICATION_NAME_MAX: usize = 63;
+
+/// Cells whose names leave no room for those of their pools' pods: a replica calls itself `CELL_POD` when it connects to its primary, Postgres
+/// cuts that, and a primary that waits for its replicas by name waits for ever.
+pub fn cut_replica_names(cluster: &MultigresCluster, templates: &Lookup) -> Vec<String> {
+    let name = cluster.metadata.name.as_deref().unwrap_or_default();
+    let mut longest: BTreeMap<&str, usize> = BTreeMap::new();
+    let shards = resolved_shards(cluster, templates);
+    for ((database, table_group, shard), resolved) in &shards {
+        let parts = ShardParts { cluster: name, database, table_group, shard };
+        for (pool, spec) in resolved.pools.iter().filter(|(_, spec)| replicas(spec) > 1) {
+            for cell in &spec.cells {
+                let pod = format!("{}-{}", parts.pool(pool, cell), replicas(spec) - 1);
+                let over = (cell.len() + 1 + pod.len()).saturating_sub(APPLICATION_NAME_MAX);
+                let known = longest.entry(cell).or_default();
+                *known = over.max(*known);
+            }
+        }
+    }
+    let too_long = longest.into_iter().filter(|(_, over)| *over > 0);
+    let sentence = |(cell, over): (&str, usize)| {
+        format!(
+            "cell '{cell}': with the names of its pods it is {over} character(s) longer than Postgres keeps of a replica's name \
+             ({APPLICATION_NAME_MAX}): a primary would wait for ever for replicas there; choose a shorter name"
+        )
+    };
+    too_long.map(sentence).collect()
+}
+
 /// Overrides of pools that the template does not have: they make a new pool, which may be a slip of the pen.
 fn strange_overrides(cluster: &MultigresCluster, shard: &ShardConfig, templates: &Lookup) -> Vec<String> {
     let Some(overrides) = &shard.overrides else { return Vec::new() };
@@ -320,6 +368,44 @@ mod tests {
         assert!(
             resolved(&spaced, None, &templates())[0].contains("pool 'Main Pool' has a name that labels cannot hold")
         );
+    }
+
+    #[test]
+    fn a_cell_whose_name_cuts_those_of_its_replicas_is_worth_a_warning() {
+        let in_cell = |name: &str, replicas: i32| {
+            let mut cluster = with_shard(json!({"spec": {"pools": {"default": {
+                "type": "readWrite", "cells": [name], "replicasPerCell": replicas}}}}));
+            cluster.spec.cells[0].name = name.to_owned();
+            cut_replica_names(&cluster, &templates())
+        };
+        assert_eq!(in_cell("zone-aaa", 3), Vec::<String>::new());
+        assert_eq!(
+            in_cell("us-east-1a", 3),
+            [
+                "cell 'us-east-1a': with the names of its pods it is 2 character(s) longer than Postgres keeps of a replica's name \
+              (63): a primary would wait for ever for replicas there; choose a shorter name"
+            ]
+        );
+        assert_eq!(in_cell("us-east-1a", 1), Vec::<String>::new(), "nobody to wait for");
+    }
+
+    #[test]
+    fn a_topology_that_moves_leaves_its_records_behind() {
+        let managed = |root: &str| cluster(json!({"globalTopoServer": {"etcd": {"rootPath": root}}}));
+        let external = |servers: Value| {
+            cluster(json!({"globalTopoServer": {"external": {"endpoints": servers, "rootPath": "/a"}}}))
+        };
+        let told = |old: &MultigresCluster, new: &MultigresCluster| records_left_behind(new, old, &templates());
+        assert_eq!(told(&managed("/a"), &managed("/a")), None);
+        assert_eq!(
+            told(&managed("/a"), &managed("/b")).unwrap(),
+            "the topology moves from /a of minimal-global-topo.default.svc:2379 to /b of minimal-global-topo.default.svc:2379: cells, \
+             databases and pods are registered anew there; records that stay behind have to be deleted by hand"
+        );
+        assert!(told(&managed("/a"), &external(json!(["http://etcd:2379"]))).is_some());
+        let (one, two) = (external(json!(["http://a:2379", "http://b:2379"])), external(json!(["http://b:2379"])));
+        assert_eq!(told(&one, &two), None, "the same server");
+        assert!(told(&two, &external(json!(["http://c:2379"]))).is_some());
     }
 
     #[test]

@@ -138,6 +138,11 @@ fn what_is_refused_is_told_in_these_words() {
         tell("names templates that do not exist", &user.create(CLUSTERS, &cluster("a", &missing)).await);
         let elsewhere = with_shard(json!({"spec": {"pools": {"main": {"type": "readWrite", "cells": ["zone-b"]}}}}));
         tell("a pool in a cell that does not exist", &user.create(CLUSTERS, &cluster("b", &elsewhere)).await);
+        let misspelt = json!({"cells": [{"name": "zone-a", "zone": "a"}],
+            "globalTopoServer": {"etcd": {"replicas": "three"}}});
+        tell("a text where a number belongs", &user.create(CLUSTERS, &cluster("c", &misspelt)).await);
+        let long = json!({"cells": [{"name": "us-east-1a", "zone": "us-east-1a"}]});
+        tell("a cell with a long name", &user.create(CLUSTERS, &cluster("long", &long)).await);
         tell("no cell at all", &user.create(CLUSTERS, &cluster("c", &json!({}))).await);
         tell("a template", &user.create(templates, &shard_template("small")).await);
         let slip =
@@ -151,6 +156,8 @@ fn what_is_refused_is_told_in_these_words() {
         tell("an external topology", &user.create(CLUSTERS, &cluster("e", &external)).await);
         tell("the same place of the same topology", &user.create(CLUSTERS, &cluster("f", &external)).await);
         let relabelled = json!({"metadata": {"labels": {"example.com/mine": "yes"}}});
+        let moved = json!({"spec": {"globalTopoServer": {"external": {"rootPath": "/elsewhere"}}}});
+        tell("moves the topology", &user.patch(&format!("{CLUSTERS}/e"), &moved).await);
         tell("labels a cluster there", &user.patch(&format!("{CLUSTERS}/e"), &relabelled).await);
         tell("deletes a template in use", &user.delete(&format!("{templates}/small")).await);
         tell("another template", &user.create(templates, &shard_template("unused")).await);
@@ -416,6 +423,28 @@ fn certificates_that_somebody_else_issues_are_served_and_followed() {
         tokio::time::sleep(Duration::from_secs(180)).await;
         let stored = user.create(CLUSTERS, &cluster("second", &spec)).await;
         assert_eq!(stored.status, 201, "{}", stored.told());
+    });
+}
+
+#[test]
+fn a_rollout_of_two_replicas_refuses_no_request() {
+    in_world(&[], |_world, user| async move {
+        let spec = json!({"cells": [{"name": "zone-a", "zone": "a"}]});
+        assert_eq!(user.create(CLUSTERS, &cluster("minimal", &spec)).await.status, 201);
+        let deployment = format!("{DEPLOYMENTS}/{MANAGER}");
+        assert_eq!(user.patch(&deployment, &json!({"spec": {"replicas": 2}})).await.status, 200);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let restart = json!({"spec": {"template": {"metadata": {"annotations": {"example.com/restarted": "now"}}}}});
+        assert_eq!(user.patch(&deployment, &restart).await.status, 200);
+        for n in 0..450 {
+            let patch = json!({"metadata": {"annotations": {"example.com/n": n.to_string()}}});
+            let answer = user.patch(&format!("{CLUSTERS}/minimal"), &patch).await;
+            assert_eq!(answer.status, 200, "request {n}: {}", answer.told());
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+        let status = user.get(&deployment).await["status"].clone();
+        let counts = ["observedGeneration", "replicas", "updatedReplicas", "readyReplicas"].map(|field| &status[field]);
+        assert_eq!(counts, [3, 2, 2, 2], "the rollout came to its end: {status}");
     });
 }
 
