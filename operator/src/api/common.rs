@@ -453,6 +453,18 @@ pub struct CellImages {
     pub multigateway: Option<String>,
 }
 
+/// How etcd's image is pulled.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TopoServerImages {
+    /// When images are pulled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
+    /// Secrets for private registries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+}
+
 /// Images of a shard's processes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -485,6 +497,12 @@ pub trait Reported {
     fn conditions(&self) -> &[Condition];
     /// The phase.
     fn phase(&self) -> Option<Phase>;
+    /// The same, with another phase and another reason for it.
+    #[must_use]
+    fn with_phase(self, phase: Phase, message: String) -> Self;
+    /// The same, with only those conditions that are to stay.
+    #[must_use]
+    fn with_conditions_that(self, stay: impl Fn(&Condition) -> bool) -> Self;
 }
 
 macro_rules! reported {
@@ -498,6 +516,16 @@ macro_rules! reported {
             }
             fn phase(&self) -> Option<crate::api::common::Phase> {
                 self.phase
+            }
+            fn with_phase(self, phase: crate::api::common::Phase, message: String) -> Self {
+                Self { phase: Some(phase), message: Some(message), ..self }
+            }
+            fn with_conditions_that(
+                mut self,
+                stay: impl Fn(&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition) -> bool,
+            ) -> Self {
+                self.conditions.retain(|condition| stay(condition));
+                self
             }
         }
     };

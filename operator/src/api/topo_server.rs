@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{EtcdSpec, Phase, PvcDeletionPolicy, reported};
+use super::common::{EtcdSpec, Phase, PvcDeletionPolicy, TopoServerImages, reported};
 
 /// An etcd cluster, as the cluster's controller resolved it.
 #[allow(clippy::duplicated_attributes, reason = "two columns may have the same type")]
@@ -28,6 +28,9 @@ pub struct TopoServerSpec {
     /// etcd.
     #[serde(default)]
     pub etcd: EtcdSpec,
+    /// How its image is pulled.
+    #[serde(default)]
+    pub images: TopoServerImages,
     /// What becomes of its volumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pvc_deletion_policy: Option<PvcDeletionPolicy>,

@@ -12,7 +12,7 @@ use crate::api::cluster::{
 };
 use crate::api::common::{
     CellImages, ContainerConfig, EtcdSpec, GlobalTopoServerRef, ImagePullPolicy, MultiOrchSpec, PoolSpec, PoolType,
-    ShardImages, StatelessSpec, StorageSpec,
+    ShardImages, StatelessSpec, StorageSpec, TopoServerImages,
 };
 use crate::api::table_group::ResolvedShard;
 use crate::api::{
@@ -234,7 +234,11 @@ pub fn global_topo(cluster: &MultigresCluster, templates: &dyn TemplateSource) -
         implementation: defaults::TOPO_IMPLEMENTATION.to_owned(),
         further_addresses: Vec::new(),
     };
-    Ok(GlobalTopo { reference, managed: Some(TopoServerSpec { etcd, pvc_deletion_policy: above }) })
+    let images = TopoServerImages {
+        image_pull_policy: cluster.spec.images.image_pull_policy,
+        image_pull_secrets: cluster.spec.images.image_pull_secrets.clone(),
+    };
+    Ok(GlobalTopo { reference, managed: Some(TopoServerSpec { etcd, images, pvc_deletion_policy: above }) })
 }
 
 fn name(cluster: &MultigresCluster) -> String {

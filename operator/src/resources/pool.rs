@@ -191,7 +191,12 @@ impl PoolInCell<'_> {
             volumes: Some(extended(volumes, settings.volumes)),
             affinity: self.spec.affinity.clone(),
             image_pull_secrets: pull_secrets(&self.shard.spec.images.image_pull_secrets),
-            security_context: Some(PodSecurityContext { fs_group: Some(POSTGRES_ID), ..PodSecurityContext::default() }),
+            security_context: Some(PodSecurityContext {
+                fs_group: Some(POSTGRES_ID),
+                // Not at each mount: Postgres refuses a data directory that its group may write to.
+                fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+                ..PodSecurityContext::default()
+            }),
             ..PodSpec::default()
         })
     }

@@ -8,8 +8,8 @@ use kube::ResourceExt;
 use super::scrape::METRICS_PORT_NAME;
 use super::{
     BuildError, ETCD_READINESS_PERIOD_SECONDS, LIVENESS_PERIOD_SECONDS, child_meta, claim_retention, claim_spec,
-    cluster_of, container_ports, env, env_from_field, every, headless_service, http_get, match_labels, mount, service,
-    startup, tcp_socket,
+    cluster_of, container_ports, env, env_from_field, every, headless_service, http_get, match_labels, mount,
+    pull_policy, pull_secrets, service, startup, tcp_socket,
 };
 use crate::api::TopoServer;
 use crate::labels::{self, Labels, component};
@@ -53,6 +53,7 @@ pub fn stateful_set(server: &TopoServer, members: i32) -> Result<StatefulSet, Bu
     let container = Container {
         name: "etcd".to_owned(),
         image: Some(etcd.image.clone().unwrap_or_else(|| defaults::ETCD_IMAGE.to_owned())),
+        image_pull_policy: pull_policy(server.spec.images.image_pull_policy),
         env: Some(environment(server, members)),
         ports: container_ports(&[("client", TOPO_CLIENT_PORT), ("peer", PEER_PORT), (METRICS_PORT_NAME, METRICS_PORT)]),
         resources: etcd.resources.clone(),
@@ -81,7 +82,11 @@ pub fn stateful_set(server: &TopoServer, members: i32) -> Result<StatefulSet, Bu
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(PodSpec { containers: vec![container], ..PodSpec::default() }),
+                spec: Some(PodSpec {
+                    containers: vec![container],
+                    image_pull_secrets: pull_secrets(&server.spec.images.image_pull_secrets),
+                    ..PodSpec::default()
+                }),
             },
             volume_claim_templates: Some(vec![claim]),
             persistent_volume_claim_retention_policy: Some(claim_retention(policy)),
