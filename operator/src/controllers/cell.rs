@@ -61,31 +61,39 @@ impl Reconciler for CellController {
             }
             return Ok(Action::Done);
         }
-        let cell = pass.object.clone();
-        let new_generation = !completed(Some((&cell.metadata, cell.status.as_ref())));
-        let deployment = async {
-            let desired = build::gateway_deployment(&cell, &self.tools.operator_env)?;
-            self.tools.apply(&mut pass, &self.deployments, &desired, Some("Deployment")).await
-        };
-        let deployment = step("Cell.ReconcileDeployment", deployment).await;
-        let deployment =
-            deployment.map_err(self.tools.warned(&pass, "FailedApply", "Failed to sync Gateway Deployment"))?;
-        let service = async {
-            let desired = build::gateway_service(&cell, &self.tools.operator_env)?;
-            self.tools.apply(&mut pass, &self.services, &desired, Some("Service")).await
-        };
-        let service = step("Cell.ReconcileService", service).await;
-        let service =
-            service.map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile MultiGateway Service"))?;
-        let action = step("Cell.UpdateStatus", self.update_status(&mut pass, &cell, &deployment, &service))
-            .await
-            .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
-        self.tools.synced(&pass, new_generation, "Successfully reconciled Cell");
-        Ok(action)
+        let result = self.bring_about(&mut pass).await;
+        if let Err(error) = &result {
+            self.tools.report_failure(&mut pass, error, request.failures).await;
+        }
+        result
     }
 }
 
 impl CellController {
+    async fn bring_about(&self, pass: &mut Pass<Cell>) -> Result<Action, Error> {
+        let cell = pass.object.clone();
+        let new_generation = !completed(Some((&cell.metadata, cell.status.as_ref())));
+        let deployment = async {
+            let desired = build::gateway_deployment(&cell, &self.tools.operator_env)?;
+            self.tools.apply(pass, &self.deployments, &desired, Some("Deployment")).await
+        };
+        let deployment = step("Cell.ReconcileDeployment", deployment).await;
+        let deployment =
+            deployment.map_err(self.tools.warned(pass, "FailedApply", "Failed to sync Gateway Deployment"))?;
+        let service = async {
+            let desired = build::gateway_service(&cell, &self.tools.operator_env)?;
+            self.tools.apply(pass, &self.services, &desired, Some("Service")).await
+        };
+        let service = step("Cell.ReconcileService", service).await;
+        let service =
+            service.map_err(self.tools.warned(pass, "FailedApply", "Failed to reconcile MultiGateway Service"))?;
+        let action = step("Cell.UpdateStatus", self.update_status(pass, &cell, &deployment, &service))
+            .await
+            .map_err(self.tools.warned(pass, "StatusError", "Failed to update status"))?;
+        self.tools.synced(pass, new_generation, "Successfully reconciled Cell");
+        Ok(action)
+    }
+
     async fn update_status(
         &self,
         pass: &mut Pass<Cell>,

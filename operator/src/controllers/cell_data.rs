@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
@@ -25,6 +26,8 @@ pub struct CellDataController {
     pub registrar: Registrar,
     /// Its objects.
     pub cells: Store<Cell>,
+    /// Workloads of the data plane, which make its pods.
+    pub deployments: Store<Deployment>,
     /// Pods of the data plane.
     pub pods: Store<Pod>,
 }
@@ -102,7 +105,11 @@ impl CellDataController {
         self.registrar.conclude_cleanup(pass, subject(&cell), &cell.spec.global_topo_server, outcome).await
     }
 
+    /// Whether it has gateways, or what makes them: one that comes yet would register itself anew.
     fn has_gateways(&self, cell: &Arc<Cell>) -> bool {
+        if !self.deployments.controlled_by(&cell.uid().unwrap_or_default()).is_empty() {
+            return true;
+        }
         let Ok(cluster) = cluster_of(cell.as_ref()) else { return false };
         let labels = [(labels::CELL, cell.spec.name.as_str()), (labels::COMPONENT, component::MULTIGATEWAY)];
         !pods::with_labels(&self.pods, &cell.namespace().unwrap_or_default(), cluster, &labels).is_empty()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::error::Error;
 use super::finalizers::{self, Outcome};
@@ -24,9 +24,6 @@ use crate::observability::{TraceOrigin, set_attribute, step};
 use crate::resolver::{self, GlobalTopo, ResolveError, TemplateSource};
 use crate::resources::{children, multiadmin, scrape};
 use crate::runtime::{Action, Backoff, ControllerSpec, ObjectKey, Reconciler, Request, Store};
-
-/// Failures in a row that may pass and that a cluster's phase says nothing about: some forty seconds, by the back-off.
-const FAILURES_BORNE: u32 = 13;
 
 /// The controller.
 pub struct ClusterController {
@@ -67,6 +64,13 @@ struct Children {
     look_again: Option<Duration>,
 }
 
+/// A cluster that is what it asks for, as far as its phase goes.
+struct BroughtAbout {
+    action: Action,
+    /// Whether the monitoring stacks know of it, too.
+    scraped: Result<(), Error>,
+}
+
 impl Reconciler for ClusterController {
     type Error = Error;
 
@@ -102,37 +106,19 @@ impl Reconciler for ClusterController {
             Ok(Outcome::Done) => self.bring_about(&mut pass).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = &result {
-            self.report_failure(&mut pass, error, request.failures).await;
+        match result {
+            // That something is not scraped makes no cluster worse; it is tried again.
+            Ok(BroughtAbout { action, scraped }) => scraped.map(|()| action),
+            Err(error) => {
+                let phase = self.tools.report_failure(&mut pass, &error, request.failures).await;
+                self.tools.metrics.set_cluster_phase(namespace, name, phase.as_str());
+                Err(error)
+            }
         }
-        result
     }
 }
 
 impl ClusterController {
-    /// Says in the status why the cluster is not what it asks for: the phase that it had would stay for as long as its reconciles fail.
-    /// The generation stays that of the last one that succeeded. Of a cluster that was brought about as it is, a failure that may pass is
-    /// borne for a while: while an operator takes over from another one its own webhooks may not answer yet.
-    async fn report_failure(&self, pass: &mut Pass<MultigresCluster>, error: &Error, failures: u32) {
-        let cluster = pass.object.clone();
-        let present = cluster.status.clone().unwrap_or_default();
-        let brought_about = completed(Some((&cluster.metadata, cluster.status.as_ref())));
-        if brought_about && !error.is_lasting() && failures < FAILURES_BORNE {
-            let phase = present.phase.unwrap_or(Phase::Initializing);
-            self.tools.metrics.set_cluster_phase(&pass.namespace(), &cluster.name_any(), phase.as_str());
-            return;
-        }
-        let verdict = phase::of_failure(present.phase, error);
-        self.tools.metrics.set_cluster_phase(&pass.namespace(), &cluster.name_any(), verdict.phase.as_str());
-        let before = present.phase;
-        let desired = MultigresClusterStatus { phase: Some(verdict.phase), message: Some(verdict.message), ..present };
-        match self.tools.write_status(&*cluster, cluster.status.as_ref(), &desired, FIELD_MANAGER).await {
-            Ok(_) => self.tools.phase_changed(pass, before, verdict.phase),
-            // It is tried again with the reconcile.
-            Err(error) => tracing::debug!(error = %error, "the status does not say that the reconcile failed"),
-        }
-    }
-
     /// Lets cells and table groups go first: their shards and gateways leave the topology while etcd, which goes with the cluster, still
     /// answers.
     async fn take_down(&self, pass: &mut Pass<MultigresCluster>) -> Result<Action, Error> {
@@ -166,14 +152,20 @@ impl ClusterController {
         }
     }
 
-    /// Custom resources of the cluster that are still there and have something in the topology, or own what has.
+    /// Custom resources of the cluster that are still there and have something in the topology, or own what has. Those that somebody had
+    /// orphaned stay, and what they own does.
     fn parts_left(&self, cluster: &MultigresCluster) -> usize {
-        parts(&self.cells, cluster).len()
-            + parts(&self.table_groups, cluster).len()
-            + parts(&self.shards, cluster).len()
+        let uid = cluster.uid().unwrap_or_default();
+        let mut staying = parts(&self.table_groups, cluster);
+        staying.retain(|group| group.controller_owner_ref(&()).is_none_or(|owner| owner.uid != uid));
+        let staying: BTreeSet<_> = staying.iter().filter_map(|group| group.uid()).collect();
+        let of_staying =
+            |shard: &Arc<Shard>| shard.controller_owner_ref(&()).is_some_and(|owner| staying.contains(&owner.uid));
+        let shards = parts(&self.shards, cluster).iter().filter(|shard| !of_staying(shard)).count();
+        self.cells.controlled_by(&uid).len() + self.table_groups.controlled_by(&uid).len() + shards
     }
 
-    async fn bring_about(&self, pass: &mut Pass<MultigresCluster>) -> Result<Action, Error> {
+    async fn bring_about(&self, pass: &mut Pass<MultigresCluster>) -> Result<BroughtAbout, Error> {
         let stored = pass.object.clone();
         let new_generation = !completed(Some((&stored.metadata, stored.status.as_ref())));
         let templates = self.templates.of_namespace(&pass.namespace());
@@ -207,17 +199,21 @@ impl ClusterController {
             .prune(pass, &self.topo_servers, &server)
             .await
             .map_err(|error| self.failed(pass, error, "Failed to reconcile global components"))?;
+        let mut scraped = Ok(());
         if self.service_monitors.served() || self.vm_service_scrapes.served() {
             let managed = children.topo_server.is_some();
-            step("MultigresCluster.ReconcileScrapeObjects", self.scrape_objects(pass, &cluster, managed))
+            scraped = step("MultigresCluster.ReconcileScrapeObjects", self.scrape_objects(pass, &cluster, managed))
                 .await
-                .map_err(|error| self.failed(pass, error, "Failed to reconcile scrape objects"))?;
+                .map_err(|error| self.failed(pass, error, "Failed to reconcile scrape objects"));
         }
         step("MultigresCluster.UpdateStatus", self.update_status(pass, &stored, &children))
             .await
             .map_err(|error| self.failed(pass, error, "Failed to update status"))?;
-        self.tools.synced(pass, new_generation, "Successfully reconciled MultigresCluster");
-        Ok(children.look_again.map_or(Action::Done, Action::RequeueAfter))
+        if scraped.is_ok() {
+            self.tools.synced(pass, new_generation, "Successfully reconciled MultigresCluster");
+        }
+        let action = children.look_again.map_or(Action::Done, Action::RequeueAfter);
+        Ok(BroughtAbout { action, scraped })
     }
 
     /// Says in events what was decided for the user: what was put in where nothing was written (here, or by the webhook before), and

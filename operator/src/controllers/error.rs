@@ -33,6 +33,14 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// What is known of an object here is not the latest.
+    #[error("{kind} {name} has changed meanwhile; it is looked at again")]
+    Outdated {
+        /// The kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// The cluster refers to something that does not exist.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -79,7 +87,7 @@ impl Error {
             }
             Self::Topology(error) => matches!(error, TopologyError::UnknownImplementation(_)),
             Self::Json { .. } | Self::Resolve(_) | Self::Build(_) => true,
-            Self::Part { .. } => false,
+            Self::Outdated { .. } | Self::Part { .. } => false,
         }
     }
 }
@@ -102,6 +110,7 @@ impl Failure for Error {
         match self {
             Self::Kube { source, .. } => source.error_type(),
             Self::Json { .. } => "serde_json::Error",
+            Self::Outdated { .. } => "Outdated",
             Self::Resolve(ResolveError::TemplateMissing { .. }) => "ResolveError::TemplateMissing",
             Self::Build(BuildError::LabelMissing { .. }) => "BuildError::LabelMissing",
             Self::Build(BuildError::PoolWithoutCells(_)) => "BuildError::PoolWithoutCells",

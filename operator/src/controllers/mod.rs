@@ -1,7 +1,7 @@
 //! The seven controllers, one file each.
 //!
 //! A reconciler reads like the span tree that it makes: one function a span, in the order of the tree. What they share is in
-//! [`tools`] (server-side apply, status, events, traces), [`phase`] and [`pods`] (what is seen becomes what is reported), [`finalizers`]
+//! [`tools`] (server-side apply, status, events, traces), [`phase`], [`pods`] and `failure` (what is seen becomes what is reported), [`finalizers`]
 //! (deletion) and [`registrar`] (etcd).
 //!
 //! | controller | from | to |
@@ -18,6 +18,7 @@ pub mod cell;
 pub mod cell_data;
 pub mod cluster;
 pub mod error;
+mod failure;
 pub mod finalizers;
 pub mod phase;
 pub mod pods;
@@ -159,7 +160,7 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
     let controller = shard::ShardController {
         tools: tools("shard-controller"),
         shards: shards.clone(),
-        deployments,
+        deployments: deployments.clone(),
         stateful_sets: stateful_sets.clone(),
         services: services.clone(),
         config_maps: manager.store(),
@@ -180,7 +181,7 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
     let controller = topo_server::TopoServerController {
         tools: tools("toposerver-controller"),
         servers: servers.clone(),
-        stateful_sets,
+        stateful_sets: stateful_sets.clone(),
         services,
         claims: manager.store(),
         pods: pods.clone(),
@@ -200,7 +201,12 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
         topo_servers: servers.clone(),
     };
     manager
-        .controller::<Cell, _>(cell_data::CellDataController { registrar, cells: cells.clone(), pods: pods.clone() })
+        .controller::<Cell, _>(cell_data::CellDataController {
+            registrar,
+            cells: cells.clone(),
+            deployments: deployments.clone(),
+            pods: pods.clone(),
+        })
         .on_primary(Trigger::Any)
         .watches::<TopoServer>(move |change| of_the_cluster_that_became_reachable(change, &cells))
         .register();
@@ -208,7 +214,13 @@ pub fn all(manager: &mut Manager, parts: &Parts) {
     let registrar =
         Registrar { tools: tools("shard-datahandler"), connector: parts.connector.clone(), topo_servers: servers };
     manager
-        .controller::<Shard, _>(shard_data::ShardDataController { registrar, shards: shards.clone(), pods })
+        .controller::<Shard, _>(shard_data::ShardDataController {
+            registrar,
+            shards: shards.clone(),
+            deployments,
+            stateful_sets,
+            pods,
+        })
         .on_primary(Trigger::Any)
         .watches::<Pod>(pods::shard_of)
         .watches::<TopoServer>(move |change| of_the_cluster_that_became_reachable(change, &shards))

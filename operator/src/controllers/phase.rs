@@ -127,12 +127,17 @@ pub fn pools_ready(pools: &[Workload]) -> bool {
 }
 
 /// What a child custom resource reports, seen from its parent: not yet seen counts as `Initializing`, an old report as `Progressing`,
-/// and so does one that has to go before it can come again.
+/// and so does one that has to go before it can come again. Only `Degraded` stays: what cannot be brought about never reports about its
+/// present generation.
 pub fn of_child(meta: &ObjectMeta, status: Option<&impl Reported>) -> Phase {
     let Some(status) = status else { return Phase::Initializing };
     let Some(phase) = status.phase() else { return Phase::Initializing };
-    let present = status.observed_generation() == meta.generation && meta.deletion_timestamp.is_none();
-    if present { phase } else { Phase::Progressing }
+    let speaks_of_it = status.observed_generation() == meta.generation || phase == Phase::Degraded;
+    match phase {
+        phase if speaks_of_it && meta.deletion_timestamp.is_none() => phase,
+        Phase::Initializing if status.observed_generation().is_none() => Phase::Initializing,
+        _ => Phase::Progressing,
+    }
 }
 
 /// The verdict about a table group whose desired shards have these phases.
@@ -304,6 +309,11 @@ mod tests {
         assert_eq!(of_child(&meta(1), None::<&CellStatus>), Initializing);
         let going = ObjectMeta { deletion_timestamp: Some(Time(Timestamp::UNIX_EPOCH)), ..meta(1) };
         assert_eq!(of_child(&going, Some(&status)), Progressing);
+        let degraded = CellStatus { phase: Some(Degraded), ..status };
+        assert_eq!(of_child(&meta(2), Some(&degraded)), Degraded);
+        assert_eq!(of_child(&going, Some(&degraded)), Progressing);
+        let never_brought_about = CellStatus { phase: Some(Initializing), ..CellStatus::default() };
+        assert_eq!(of_child(&meta(1), Some(&never_brought_about)), Initializing);
     }
 
     #[test]

@@ -172,7 +172,8 @@ impl Registrar {
 
     fn is_first_contact<K: Written>(pass: &Pass<K>) -> bool {
         let Some(created) = &pass.object.meta().creation_timestamp else { return true };
-        now().duration_since(created.0).unsigned_abs() < FIRST_CONTACT_MAX
+        Duration::try_from(now().duration_since(created.0)).is_ok_and(|since| since < FIRST_CONTACT_MAX)
+            || created.0 > now()
     }
 }
 

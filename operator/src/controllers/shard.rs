@@ -70,26 +70,34 @@ impl Reconciler for ShardController {
             }
             return Ok(Action::Done);
         }
-        let shard = pass.object.clone();
-        let new_generation = !completed(Some((&shard.metadata, shard.status.as_ref())));
-        let pg_hba = async {
-            let desired = pg_hba::config_map(&shard)?;
-            self.tools.apply(&mut pass, &self.config_maps, &desired, Some("ConfigMap")).await
-        };
-        let pg_hba = step("Shard.ReconcilePgHba", pg_hba).await;
-        pg_hba.map_err(self.tools.warned(&pass, "ConfigError", "Failed to generate pg_hba"))?;
-        let orchs = step("Shard.ReconcileMultiOrch", self.orchs(&mut pass, &shard)).await?;
-        let mut sizes = Sizes::default();
-        let pools = step("Shard.ReconcilePools", self.pools(&mut pass, &shard, &mut sizes)).await?;
-        let action = step("Shard.UpdateStatus", self.update_status(&mut pass, &shard, &orchs, &pools, &sizes))
-            .await
-            .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
-        self.tools.synced(&pass, new_generation, "Successfully reconciled Shard");
-        Ok(action)
+        let result = self.bring_about(&mut pass).await;
+        if let Err(error) = &result {
+            self.tools.report_failure(&mut pass, error, request.failures).await;
+        }
+        result
     }
 }
 
 impl ShardController {
+    async fn bring_about(&self, pass: &mut Pass<Shard>) -> Result<Action, Error> {
+        let shard = pass.object.clone();
+        let new_generation = !completed(Some((&shard.metadata, shard.status.as_ref())));
+        let pg_hba = async {
+            let desired = pg_hba::config_map(&shard)?;
+            self.tools.apply(pass, &self.config_maps, &desired, Some("ConfigMap")).await
+        };
+        let pg_hba = step("Shard.ReconcilePgHba", pg_hba).await;
+        pg_hba.map_err(self.tools.warned(pass, "ConfigError", "Failed to generate pg_hba"))?;
+        let orchs = step("Shard.ReconcileMultiOrch", self.orchs(pass, &shard)).await?;
+        let mut sizes = Sizes::default();
+        let pools = step("Shard.ReconcilePools", self.pools(pass, &shard, &mut sizes)).await?;
+        let action = step("Shard.UpdateStatus", self.update_status(pass, &shard, &orchs, &pools, &sizes))
+            .await
+            .map_err(self.tools.warned(pass, "StatusError", "Failed to update status"))?;
+        self.tools.synced(pass, new_generation, "Successfully reconciled Shard");
+        Ok(action)
+    }
+
     /// Ends all pods, so that they leave the topology before the shard does.
     async fn stop_pods(&self, pass: &mut Pass<Shard>) -> Result<(), Error> {
         self.tools.delete_all(pass, &self.deployments).await?;

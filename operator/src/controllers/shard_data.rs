@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
@@ -27,6 +28,10 @@ pub struct ShardDataController {
     pub registrar: Registrar,
     /// Its objects.
     pub shards: Store<Shard>,
+    /// Workloads of the data plane, which make its pods.
+    pub deployments: Store<Deployment>,
+    /// Workloads of the data plane, which make its pods.
+    pub stateful_sets: Store<StatefulSet>,
     /// Pods of the data plane.
     pub pods: Store<Pod>,
 }
@@ -145,8 +150,12 @@ impl ShardDataController {
         self.registrar.conclude_cleanup(pass, subject(&shard), &shard.spec.global_topo_server, outcome).await
     }
 
+    /// Whether it has pods, or what makes them: a pod that comes yet would register itself anew.
     fn has_pods(&self, shard: &Arc<Shard>) -> bool {
+        let uid = shard.uid().unwrap_or_default();
         !self.pods.of_shard(ObjectKey::of(shard.as_ref())).is_empty()
+            || !self.stateful_sets.controlled_by(&uid).is_empty()
+            || !self.deployments.controlled_by(&uid).is_empty()
     }
 
     async fn unregister(&self, shard: &Arc<Shard>) -> Result<bool, Error> {
@@ -202,9 +211,12 @@ impl ShardDataController {
     fn live_shards_of_database(&self, shard: &Shard) -> Vec<Arc<Shard>> {
         let cluster = shard.labels().get(labels::CLUSTER).cloned().unwrap_or_default();
         let mut others = self.shards.of_cluster(&shard.namespace().unwrap_or_default(), &cluster);
-        others.retain(|other| {
-            other.metadata.deletion_timestamp.is_none() && other.spec.database_name == shard.spec.database_name
-        });
+        // That this one goes may be known before the cache has it.
+        let is_going = |other: &Shard| {
+            other.metadata.deletion_timestamp.is_some()
+                || shard.metadata.deletion_timestamp.is_some() && other.metadata.uid == shard.metadata.uid
+        };
+        others.retain(|other| !is_going(other) && other.spec.database_name == shard.spec.database_name);
         others
     }
 }
@@ -231,6 +243,9 @@ fn cells_of(shards: &[Arc<Shard>]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
     use crate::controllers::tests::{no_connector, tools};
 
@@ -239,6 +254,7 @@ mod tests {
         let one = crate::resources::test_objects::shard();
         let mut other = one.clone();
         other.metadata.name = Some("other".into());
+        other.metadata.uid = Some("other".into());
         for pool in other.spec.pools.values_mut() {
             pool.cells = vec!["zone-b".into(), "zone-a".into()];
         }
@@ -247,7 +263,18 @@ mod tests {
         foreign.spec.database_name = "elsewhere".into();
         let shards = Store::holding([one.clone(), other, foreign]);
         let registrar = Registrar { tools: tools(), connector: no_connector(), topo_servers: Store::holding([]) };
-        let controller = ShardDataController { registrar, shards, pods: Store::holding([]) };
+        let controller = ShardDataController {
+            registrar,
+            shards,
+            deployments: Store::holding([]),
+            stateful_sets: Store::holding([]),
+            pods: Store::holding([]),
+        };
         assert_eq!(cells_of(&controller.live_shards_of_database(&one)), ["zone-a", "zone-b"]);
+        // The cache lags behind what was told when the status was written.
+        let mut going = one;
+        going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let left = controller.live_shards_of_database(&going);
+        assert_eq!(left.iter().map(|shard| shard.name_any()).collect::<Vec<_>>(), ["other"]);
     }
 }

@@ -49,19 +49,29 @@ impl Reconciler for TableGroupController {
         if pass.is_deleting() {
             return Ok(Action::Done);
         }
-        let group = pass.object.clone();
-        let new_generation = !completed(Some((&group.metadata, group.status.as_ref())));
-        let shards = step("TableGroup.ReconcileShards", self.reconcile_shards(&mut pass, &group)).await?;
-        step("TableGroup.PruneShards", self.prune(&mut pass, &group, &shards)).await?;
-        step("TableGroup.UpdateStatus", self.update_status(&mut pass, &group, &shards))
-            .await
-            .map_err(self.tools.warned(&pass, "StatusError", "Failed to patch status"))?;
-        self.tools.synced(&pass, new_generation, "Successfully reconciled TableGroup");
-        Ok(Action::Done)
+        let result = self.bring_about(&mut pass).await;
+        if let Err(error) = &result {
+            self.tools.report_failure(&mut pass, error, request.failures).await;
+        }
+        result
     }
 }
 
 impl TableGroupController {
+    async fn bring_about(&self, pass: &mut Pass<TableGroup>) -> Result<Action, Error> {
+        let group = pass.object.clone();
+        let new_generation = !completed(Some((&group.metadata, group.status.as_ref())));
+        let shards = step("TableGroup.ReconcileShards", self.reconcile_shards(pass, &group)).await?;
+        step("TableGroup.PruneShards", self.prune(pass, &group, &shards)).await?;
+        step("TableGroup.UpdateStatus", self.update_status(pass, &group, &shards)).await.map_err(self.tools.warned(
+            pass,
+            "StatusError",
+            "Failed to patch status",
+        ))?;
+        self.tools.synced(pass, new_generation, "Successfully reconciled TableGroup");
+        Ok(Action::Done)
+    }
+
     async fn reconcile_shards(
         &self,
         pass: &mut Pass<TableGroup>,

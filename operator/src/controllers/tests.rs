@@ -100,6 +100,12 @@ impl Objects {
             }
             return (200, body.clone());
         }
+        if method == "GET" {
+            let folder = format!("{path}/");
+            let items: Vec<&Value> =
+                self.by_path.iter().filter(|(path, _)| path.starts_with(&folder)).map(|(_, object)| object).collect();
+            return (200, json!({ "kind": "List", "apiVersion": "v1", "metadata": {}, "items": items }));
+        }
         if method == "DELETE" {
             self.by_path.remove(path);
             return (200, json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" }));
@@ -386,6 +392,45 @@ async fn a_cell_that_nobody_asks_for_is_deleted() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_scraped_makes_no_cluster_worse() {
+    let mut world = World::with(&sample());
+    world.rounds(3).await;
+    // An operator that takes over applies everything once.
+    world.tools.recent = Recent::default();
+    (world.api.objects().refuse, world.api.objects().refuse_code) = (Some("/servicemonitors/"), Some(403));
+    let controller = world.cluster();
+    let error = every(&controller, &world.api.store::<MultigresCluster>()).await.unwrap_err();
+    assert!(error.to_string().contains("ServiceMonitor"), "{error}");
+    let status = world.api.store::<MultigresCluster>().all()[0].status.clone().unwrap();
+    assert_ne!(status.phase, Some(Phase::Degraded));
+    assert!(!status.message.unwrap_or_default().contains("ServiceMonitor"));
+    drop(controller);
+    let events = world.events().await;
+    assert!(
+        events.iter().any(|event| event.contains("FailedApply: Failed to reconcile scrape objects")),
+        "{events:#?}"
+    );
+}
+
+#[tokio::test]
+async fn who_knows_an_old_generation_only_deletes_nothing() {
+    let world = World::with(&sample());
+    world.rounds(2).await;
+    let mut newer = test_objects::cell();
+    newer.metadata.name = Some("newer".into());
+    newer.spec.name = "zone-z".into();
+    world.api.add(&newer);
+    let (known, controller) = (world.api.store::<MultigresCluster>(), world.cluster());
+    for object in world.api.objects().by_path.values_mut().filter(|object| object["kind"] == "MultigresCluster") {
+        object["metadata"]["generation"] = json!(7);
+    }
+    let error = every(&controller, &known).await.unwrap_err();
+    assert!(matches!(error, error::Error::Outdated { .. }), "{error}");
+    let requests = world.api.objects().requests.clone();
+    assert!(!requests.iter().any(|request| request.starts_with("DELETE")), "{requests:#?}");
+}
+
+#[tokio::test]
 async fn a_cluster_that_fails_early_is_still_exported_and_says_why() {
     let world = World::with(&sample());
     world.api.objects().refuse = Some("/toposervers/");
@@ -474,7 +519,12 @@ fn cell_data(world: &World, cell: Cell) -> cell_data::CellDataController {
         connector: no_connector(),
         topo_servers: Store::holding([]),
     };
-    cell_data::CellDataController { registrar, cells: Store::holding([cell]), pods: Store::holding([]) }
+    cell_data::CellDataController {
+        registrar,
+        cells: Store::holding([cell]),
+        deployments: Store::holding([]),
+        pods: Store::holding([]),
+    }
 }
 
 #[tokio::test]
@@ -562,8 +612,8 @@ async fn a_trace_is_handed_on_only_together_with_a_change_of_the_specification()
         let root: propagation::TraceParent =
             format!("00-0af7651916cd43dd8448eb211c80319c-{span}7ad6b7169203331-01").parse().unwrap();
         desired.spec.zone = Some(zone.into());
-        let object = Arc::new(test_objects::cluster());
-        let mut pass = tools::Pass { object, changed: false, root: Some(root.span_context("")) };
+        let mut pass = tools::Pass::of(test_objects::cluster());
+        pass.root = Some(root.span_context(""));
         let cells = world.api.store::<Cell>();
         let cell = world.tools.apply_traced(&mut pass, &cells, desired.clone(), "Cell").await.unwrap();
         carried.push(cell.annotations()[propagation::TRACEPARENT_ANNOTATION].clone());

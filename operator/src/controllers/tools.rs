@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::object::HasSpec;
 use kube::{Api, Client, Resource, ResourceExt};
 use opentelemetry::trace::SpanContext;
@@ -74,6 +74,8 @@ pub struct Pass<K> {
     pub object: Arc<K>,
     /// Whether this reconcile changed anything.
     pub changed: bool,
+    /// Whether the object was asked for anew, and is as it is known here.
+    is_latest: bool,
     pub(super) root: Option<SpanContext>,
 }
 
@@ -85,7 +87,17 @@ impl<K: Written> Pass<K> {
         let object = object?;
         set_attribute("cr.uid", object.uid().unwrap_or_default());
         set_attribute("cr.generation", object.meta().generation.unwrap_or_default());
-        Some(Self { object, changed: false, root: current_span_context() })
+        Some(Self::of_known(object))
+    }
+
+    /// A reconcile of this object, below the current span.
+    #[cfg(test)]
+    pub(super) fn of(object: K) -> Self {
+        Self::of_known(Arc::new(object))
+    }
+
+    fn of_known(object: Arc<K>) -> Self {
+        Self { object, changed: false, is_latest: false, root: current_span_context() }
     }
 
     /// Whether the object is on its way out.
@@ -215,17 +227,39 @@ impl Tools {
         self.apply(pass, cache, &desired, Some(noun)).await
     }
 
-    /// Deletes a child that nothing asks for any more.
+    /// Deletes a child that nothing asks for any more. Caches of different kinds are not as of the same moment: the child may be one that a
+    /// newer generation asks for, of which another operator knew already.
     pub async fn delete_orphan<P, K>(&self, pass: &mut Pass<P>, orphan: &K) -> Result<(), Error>
     where
         P: Written,
         K: Written,
     {
+        if orphan.meta().deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        self.ensure_latest(pass).await?;
         if self.delete(pass, orphan).await? {
             let (kind, name) = (K::kind(&()), orphan.name_any());
             self.events.normal(&*pass.object, "Deleted", format!("Deleted orphaned {kind} {name}"));
         }
         Ok(())
+    }
+
+    /// Asks the API server whether the object of this reconcile still is the one that is known here, in the same generation.
+    async fn ensure_latest<P: Written>(&self, pass: &mut Pass<P>) -> Result<(), Error> {
+        if pass.is_latest {
+            return Ok(());
+        }
+        let name = pass.object.name_any();
+        let this_one = ListParams::default().fields(&format!("metadata.name={name}"));
+        let listed = self.api::<P>(&*pass.object).list(&this_one).await;
+        let listed = listed.map_err(|source| kube_error::<P>("list", &name, source))?;
+        let known = pass.object.meta();
+        pass.is_latest = listed.items.iter().any(|present| {
+            let present = present.meta();
+            (&present.uid, present.generation) == (&known.uid, known.generation)
+        });
+        if pass.is_latest { Ok(()) } else { Err(Error::Outdated { kind: P::kind(&()).into_owned(), name }) }
     }
 
     /// Deletes this very object (not one that took its name since), unless it goes already. Says whether it did.

@@ -70,36 +70,44 @@ impl Reconciler for TopoServerController {
             self.tools.metrics.forget_toposerver(&request.key.namespace, &request.key.name);
             return Ok(Action::Done);
         }
-        let server = pass.object.clone();
-        let new_generation = !completed(Some((&server.metadata, server.status.as_ref())));
-        let mut sizes = Sizes::default();
-        let stored = self.tools.recent.newest(&self.stateful_sets, &request.key);
-        let asked = build::replicas(&server);
-        let members = stored.as_deref().and_then(build::members_begun_with).unwrap_or(asked);
-        let set = step("TopoServer.ReconcileStatefulSet", self.stateful_set(&mut pass, &server, members, &mut sizes))
-            .await
-            .map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile StatefulSet"))?;
-        let headless = async {
-            let desired = build::headless(&server)?;
-            self.tools.apply(&mut pass, &self.services, &desired, Some("Service")).await
-        };
-        let headless = step("TopoServer.ReconcileHeadlessService", headless).await;
-        headless.map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile headless Service"))?;
-        let client = async {
-            let desired = build::client(&server)?;
-            self.tools.apply(&mut pass, &self.services, &desired, Some("Service")).await
-        };
-        let client = step("TopoServer.ReconcileClientService", client).await;
-        client.map_err(self.tools.warned(&pass, "FailedApply", "Failed to reconcile client Service"))?;
-        let action = step("TopoServer.UpdateStatus", self.update_status(&mut pass, &server, &set, members, &sizes))
-            .await
-            .map_err(self.tools.warned(&pass, "StatusError", "Failed to update status"))?;
-        self.tools.synced(&pass, new_generation, "Successfully reconciled TopoServer");
-        Ok(action)
+        let result = self.bring_about(&mut pass).await;
+        if let Err(error) = &result {
+            self.tools.report_failure(&mut pass, error, request.failures).await;
+        }
+        result
     }
 }
 
 impl TopoServerController {
+    async fn bring_about(&self, pass: &mut Pass<TopoServer>) -> Result<Action, Error> {
+        let server = pass.object.clone();
+        let new_generation = !completed(Some((&server.metadata, server.status.as_ref())));
+        let mut sizes = Sizes::default();
+        let stored = self.tools.recent.newest(&self.stateful_sets, &ObjectKey::of(server.as_ref()));
+        let asked = build::replicas(&server);
+        let members = stored.as_deref().and_then(build::members_begun_with).unwrap_or(asked);
+        let set = step("TopoServer.ReconcileStatefulSet", self.stateful_set(pass, &server, members, &mut sizes))
+            .await
+            .map_err(self.tools.warned(pass, "FailedApply", "Failed to reconcile StatefulSet"))?;
+        let headless = async {
+            let desired = build::headless(&server)?;
+            self.tools.apply(pass, &self.services, &desired, Some("Service")).await
+        };
+        let headless = step("TopoServer.ReconcileHeadlessService", headless).await;
+        headless.map_err(self.tools.warned(pass, "FailedApply", "Failed to reconcile headless Service"))?;
+        let client = async {
+            let desired = build::client(&server)?;
+            self.tools.apply(pass, &self.services, &desired, Some("Service")).await
+        };
+        let client = step("TopoServer.ReconcileClientService", client).await;
+        client.map_err(self.tools.warned(pass, "FailedApply", "Failed to reconcile client Service"))?;
+        let action = step("TopoServer.UpdateStatus", self.update_status(pass, &server, &set, members, &sizes))
+            .await
+            .map_err(self.tools.warned(pass, "StatusError", "Failed to update status"))?;
+        self.tools.synced(pass, new_generation, "Successfully reconciled TopoServer");
+        Ok(action)
+    }
+
     async fn stateful_set(
         &self,
         pass: &mut Pass<TopoServer>,

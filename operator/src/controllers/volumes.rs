@@ -286,7 +286,7 @@ mod tests {
     }
 
     async fn sizes(claim: &PersistentVolumeClaim, wanted: &str) -> Sizes {
-        let mut pass = Pass { object: Arc::new(test_objects::shard()), changed: false, root: None };
+        let mut pass = Pass::of(test_objects::shard());
         let mut sizes = Sizes::default();
         tools().grow(&mut pass, claim, &Quantity(wanted.to_owned()), &mut sizes).await.unwrap();
         sizes
