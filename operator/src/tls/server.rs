@@ -102,21 +102,33 @@ impl FileCertificate {
 
     /// Looks again and again. Never ends.
     pub async fn follow(mut self) {
-        let mut failing = false;
-        loop {
-            sleep(FILES_REREAD_EVERY).await;
-            match self.look() {
-                Ok(true) => tracing::info!(path = %self.paths.certificate, "certificate renewed"),
-                Ok(false) => {}
-                Err(error) if !failing => {
-                    tracing::warn!(error = %error, "the certificate cannot be read again; the last one is used");
-                    failing = true;
-                    continue;
-                }
-                Err(_) => continue,
-            }
-            failing = false;
+        let path = self.paths.certificate.clone();
+        let told = Told {
+            renewed: "certificate renewed",
+            failed: "the certificate cannot be read again; the last one is used",
+        };
+        follow(&path, told, || self.look()).await;
+    }
+}
+
+/// What is said of a file that is looked at again and again.
+struct Told {
+    renewed: &'static str,
+    failed: &'static str,
+}
+
+/// Looks again and again, and says once when that begins to fail. Never ends.
+async fn follow(path: &str, told: Told, mut look: impl FnMut() -> Result<bool, TlsError>) {
+    let mut failing = false;
+    loop {
+        sleep(FILES_REREAD_EVERY).await;
+        let looked = look();
+        match &looked {
+            Ok(true) => tracing::info!(path = %path, "{}", told.renewed),
+            Err(error) if !failing => tracing::warn!(error = %error, "{}", told.failed),
+            Ok(false) | Err(_) => {}
         }
+        failing = looked.is_err();
     }
 }
 
@@ -153,21 +165,12 @@ impl FileAuthorities {
 
     /// Looks again and again. Never ends.
     pub async fn follow(mut self) {
-        let mut failing = false;
-        loop {
-            sleep(FILES_REREAD_EVERY).await;
-            match self.look() {
-                Ok(true) => tracing::info!(path = %self.path, "authorities of clients renewed"),
-                Ok(false) => {}
-                Err(error) if !failing => {
-                    tracing::warn!(error = %error, "the authorities of clients cannot be read again; the last ones count");
-                    failing = true;
-                    continue;
-                }
-                Err(_) => continue,
-            }
-            failing = false;
-        }
+        let path = self.path.clone();
+        let told = Told {
+            renewed: "authorities of clients renewed",
+            failed: "the authorities of clients cannot be read again; the last ones count",
+        };
+        follow(&path, told, || self.look()).await;
     }
 }
 
