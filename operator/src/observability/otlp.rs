@@ -5,13 +5,13 @@
 //! library is needed either.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -302,14 +302,25 @@ fn grpc_attempt(status: StatusCode, headers: &HeaderMap, trailers: Option<&Heade
     let message = told("grpc-message").unwrap_or_default();
     match code {
         0 if body.len() >= GRPC_PREFIX_BYTES => {
+            // The prefix: whether it is compressed (as the request was), and its length.
+            let compressed = body[0] == 1;
             body.advance(GRPC_PREFIX_BYTES);
-            Attempt::Accepted(body)
+            Attempt::Accepted(if compressed { inflated(&body) } else { body })
         }
         0 => Attempt::Accepted(Bytes::new()),
         1 | 4 | 10 | 11 | 14 | 15 => {
             Attempt::Retry { why: format!("the endpoint answered gRPC status {code}: {message}"), after: None }
         }
         _ => Attempt::Refused(format!("the endpoint answered gRPC status {code}: {message}")),
+    }
+}
+
+/// What a receiver's answer holds; one that cannot be read says nothing.
+fn inflated(body: &[u8]) -> Bytes {
+    let mut whole = Vec::new();
+    match GzDecoder::new(body).take(RESPONSE_BYTES_MAX as u64).read_to_end(&mut whole) {
+        Ok(_) => whole.into(),
+        Err(_) => Bytes::new(),
     }
 }
 
@@ -383,6 +394,13 @@ mod tests {
         let ok = headers(&[("grpc-status", "0")]);
         let attempt = grpc_attempt(StatusCode::OK, &HeaderMap::new(), Some(&ok), Bytes::from_static(b"\0\0\0\0\x01x"));
         assert_eq!(attempt, Attempt::Accepted(Bytes::from_static(b"x")));
+        // A server compresses its answer as the request was.
+        let mut answer = BytesMut::from(&b"\x01\0\0\0\0"[..]);
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(b"partly").unwrap();
+        answer.extend_from_slice(&encoder.finish().unwrap());
+        let attempt = grpc_attempt(StatusCode::OK, &HeaderMap::new(), Some(&ok), answer.freeze());
+        assert_eq!(attempt, Attempt::Accepted(Bytes::from_static(b"partly")));
     }
 
     #[test]
