@@ -116,7 +116,7 @@ fn cluster(n: usize, fleet: Fleet) -> Value {
             }},
             "cells": [{"name": "zone-a", "zone": "us-east-1a"}],
             // Pods inherit the operator's own settings where a cluster says nothing: the objects would be larger with tracing.
-            "observability": {"disabled": true},
+            "observability": {"otlpEndpoint": "disabled"},
             "databases": [{"name": "postgres", "default": true, "tablegroups": groups}],
         },
     })
