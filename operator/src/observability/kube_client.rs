@@ -20,14 +20,14 @@ use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use hyper_util::{client::legacy::Client as HyperClient, rt::TokioExecutor};
 use kube::client::{Body, ConfigExt};
 use tower::{BoxError, ServiceBuilder};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::{
     Telemetry,
     export::with_sources,
     propagation::TraceParent,
     registry::Counter,
-    span::{SPAN_TARGET, current_span_context, record_error, record_success, set_attribute},
+    span::{SPAN_TARGET, current_span_context, in_span, record_error, record_success, set_attribute},
 };
 use crate::{
     cluster_config::{ClusterConfigError, TokenFile, client_tls, is_secure},
@@ -115,12 +115,10 @@ impl ApiService {
             request.headers_mut().insert(header::AUTHORIZATION, token.authorization());
         }
         let call = ApiCall::of(request.method(), request.uri());
-        let traced = Span::current().metadata().is_some_and(|metadata| metadata.target() == SPAN_TARGET);
-        if call.watch || !traced {
+        if call.watch || current_span_context().is_none() {
             return self.exchange(request, &call).await;
         }
-        let span = call.span();
-        async {
+        let body = async {
             let result = self.exchange(with_traceparent(request), &call).await;
             match &result {
                 Ok(response) => call.record_status(response.status()),
@@ -130,9 +128,8 @@ impl ApiService {
                 }
             }
             result
-        }
-        .instrument(span)
-        .await
+        };
+        in_span(call.span(), body).await
     }
 
     async fn exchange(&self, request: Request<Body>, call: &ApiCall) -> Result<Response<AnswerBody>, BoxError> {

@@ -10,7 +10,6 @@
 
 use std::fmt;
 
-use opentelemetry::{Context as OtelContext, trace::TraceContextExt};
 use serde_json::{Map, Value, json};
 use tracing::{
     Event, Level, Metadata, Subscriber,
@@ -24,7 +23,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::{levels::LiveLevels, span::SCOPE_TARGET};
+use super::{
+    levels::LiveLevels,
+    span::{SCOPE_TARGET, current_span_context},
+};
 use crate::host::LogWriter;
 
 /// How a line looks.
@@ -97,9 +99,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         {
             rest.extend(inherited.0.iter().cloned());
         }
-        let otel = OtelContext::current();
-        let current = otel.span().span_context().clone();
-        if current.is_valid() {
+        if let Some(current) = current_span_context() {
             rest.push(("trace_id".to_owned(), current.trace_id().to_string().into()));
             rest.push(("span_id".to_owned(), current.span_id().to_string().into()));
         }

@@ -6,9 +6,12 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use opentelemetry::{Context, trace::TraceContextExt};
+use opentelemetry::trace::SpanContext;
 
-use super::registry::{Counter, Exemplar, Gauge, Histogram, Registry};
+use super::{
+    registry::{Counter, Exemplar, Gauge, Histogram, Registry},
+    span::current_span_context,
+};
 use crate::host::{Process, system_time};
 
 /// Every family, ready to be written to.
@@ -351,11 +354,8 @@ impl Metrics {
 
 /// The current trace as an exemplar, if it is sampled (one that is not could not be looked up).
 pub(crate) fn current_exemplar() -> Option<Exemplar> {
-    let context = Context::current();
-    let span = context.span();
-    let span_context = span.span_context();
-    (span_context.is_valid() && span_context.is_sampled())
-        .then(|| Exemplar { trace_id: span_context.trace_id().to_string(), at_seconds: now_seconds() })
+    let context = current_span_context().filter(SpanContext::is_sampled)?;
+    Some(Exemplar { trace_id: context.trace_id().to_string(), at_seconds: now_seconds() })
 }
 
 pub(crate) fn now_seconds() -> f64 {

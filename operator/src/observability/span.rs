@@ -79,7 +79,6 @@ pub enum TraceOrigin {
 /// (`<name> failed`), and the error is handed on.
 pub async fn step<T, E: Failure>(name: &'static str, future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let span = tracing::info_span!(target: SPAN_TARGET, "step", otel.name = name);
-    let frame = Frame::of(&span);
     // Steps stand in each other, and each layer around a future copies it.
     let future = Box::pin(future);
     let body = async move {
@@ -93,7 +92,7 @@ pub async fn step<T, E: Failure>(name: &'static str, future: impl Future<Output 
         }
         result
     };
-    FRAME.scope(frame, body.instrument(span)).await
+    in_span(span, body).await
 }
 
 /// Runs what begins something of its own (the answer to a webhook) in a span called `name` at `origin`. The result that the future gives beside its
@@ -105,7 +104,6 @@ pub(crate) async fn begin<T, E: Failure>(
 ) -> T {
     let span = tracing::info_span!(target: SPAN_TARGET, parent: None, "begin", otel.name = name);
     at(&span, origin);
-    let frame = Frame::of(&span);
     let body = async move {
         let (value, result) = Box::pin(future).await;
         match &result {
@@ -114,7 +112,18 @@ pub(crate) async fn begin<T, E: Failure>(
         }
         value
     };
-    FRAME.scope(frame, body.instrument(span)).await
+    in_span(span, body).await
+}
+
+/// Runs `future` in a span: lines, calls and what is set belong to it.
+pub(crate) async fn in_span<F: Future>(span: Span, future: F) -> F::Output {
+    let frame = Frame::of(&span);
+    FRAME.scope(frame, future.instrument(span)).await
+}
+
+/// Runs a function in a span that was opened before.
+pub(crate) fn in_open_span<T>(span: &Span, function: impl FnOnce() -> T) -> T {
+    FRAME.sync_scope(Frame::of(span), || span.in_scope(function))
 }
 
 /// Puts a span that has no parent where it belongs.
@@ -131,60 +140,46 @@ fn at(span: &Span, origin: TraceOrigin) {
 
 /// Sets an attribute on the current span; the last value counts.
 pub fn set_attribute(key: &'static str, value: impl Into<Value>) {
-    with_current(|span| set_on(&span, key, value));
+    with_current(|frame| frame.set(key, value));
 }
 
-/// The attribute as it was set on the current span, where that is one of [`step`] or a root.
+/// The attribute as it was set on the current span.
 pub fn attribute(key: &str) -> Option<Value> {
-    let current = Span::current();
-    FRAME.try_with(|frame| frame.is_of(&current).then(|| frame.attributes.borrow().get(key).cloned())).ok()??
-}
-
-/// The SDK appends: of two values for one key both would be sent, which OTLP forbids. A frame keeps the last until its span ends.
-fn set_on(span: &Span, key: &'static str, value: impl Into<Value>) {
-    let mut value = Some(value.into());
-    let _ = FRAME.try_with(|frame| {
-        if frame.is_of(span) {
-            frame.attributes.borrow_mut().extend(value.take().map(|value| (key, value)));
-        }
-    });
-    if let Some(value) = value {
-        span.set_attribute(key, value);
-    }
+    FRAME.try_with(|frame| frame.attributes.borrow().get(key).cloned()).ok()?
 }
 
 /// Records an error on the current span: an `exception` event, status Error with the message, `error.message`, and `error.component`
 /// where it concerns one.
 pub fn record_failure(error: &impl Failure) {
-    let current = Span::current();
-    let _ = FRAME.try_with(|frame| {
-        if frame.is_of(&current) {
-            frame.failed.set(true);
-        }
-    });
+    with_current(|frame| frame.failed.set(true));
     record_error(error.error_type(), &error.message());
     if let Some(component) = error.component() {
         set_attribute("error.component", component.to_owned());
     }
 }
 
-/// The innermost span that this task opened by [`step`] or as a root.
+/// The innermost span of a task. The task keeps it at hand: to look the current span up, and to make its context the current one at
+/// each turn of a future, was a third of what tracing cost.
 struct Frame {
     span: Span,
+    /// Who it is; nobody where nothing is traced.
+    context: SpanContext,
     /// Whether an error was recorded on it.
     failed: Cell<bool>,
-    /// What was set on it; it goes to the span when the frame ends.
+    /// What was set on it; it goes to the span when the frame ends. The SDK appends: of two values for one key both would be sent, which OTLP
+    /// forbids.
     attributes: RefCell<BTreeMap<&'static str, Value>>,
 }
 
 impl Frame {
+    /// The span begins with it: what it hangs on has to be known.
     fn of(span: &Span) -> Self {
-        Self { span: span.clone(), failed: Cell::new(false), attributes: RefCell::default() }
+        let context = if span.is_disabled() { SpanContext::NONE } else { span.context().span().span_context().clone() };
+        Self { span: span.clone(), context, failed: Cell::new(false), attributes: RefCell::default() }
     }
 
-    /// Never where the span is disabled: nothing is traced then.
-    fn is_of(&self, span: &Span) -> bool {
-        self.span.id().is_some() && self.span.id() == span.id()
+    fn set(&self, key: &'static str, value: impl Into<Value>) {
+        self.attributes.borrow_mut().insert(key, value.into());
     }
 }
 
@@ -208,37 +203,36 @@ pub(crate) fn succeeded() {
 }
 
 pub(crate) fn record_error(error_type: &str, message: &str) {
-    with_current(|span| {
-        span.add_event(
+    with_current(|frame| {
+        frame.span.add_event(
             "exception",
             vec![
                 KeyValue::new("exception.type", error_type.to_owned()),
                 KeyValue::new("exception.message", message.to_owned()),
             ],
         );
-        set_on(&span, "error.type", error_type.to_owned());
-        set_on(&span, "error.message", message.to_owned());
-        span.set_status(Status::error(message.to_owned()));
+        frame.set("error.type", error_type.to_owned());
+        frame.set("error.message", message.to_owned());
+        frame.span.set_status(Status::error(message.to_owned()));
     });
 }
 
 pub(crate) fn record_success() {
-    with_current(|span| span.set_status(Status::Ok));
+    with_current(|frame| frame.span.set_status(Status::Ok));
 }
 
-fn with_current(f: impl FnOnce(Span)) {
-    let span = Span::current();
-    // A scope span is no exported span: nothing that is said of it may reach one.
-    if span.metadata().is_some_and(|metadata| metadata.target() == SPAN_TARGET) {
-        f(span);
-    }
+/// Does nothing where there is no span, or where it is disabled: nothing is traced then.
+fn with_current(f: impl FnOnce(&Frame)) {
+    let _ = FRAME.try_with(|frame| {
+        if !frame.span.is_disabled() {
+            f(frame);
+        }
+    });
 }
 
 /// The identity of the current span, if there is one that is traced.
 pub fn current_span_context() -> Option<SpanContext> {
-    let context = Context::current();
-    let span_context = context.span().span_context().clone();
-    span_context.is_valid().then_some(span_context)
+    FRAME.try_with(|frame| frame.context.is_valid().then(|| frame.context.clone())).ok()?
 }
 
 /// The fields that every log line of one reconcile carries.
@@ -274,9 +268,8 @@ pub(crate) async fn reconcile_root<T>(
         k8s.namespace = scope.namespace,
     );
     at(&span, origin);
-    let frame = Frame::of(&span);
     // Both are entered: where nothing is traced there is no root span, and the scope is what lines find.
-    FRAME.scope(frame, future.instrument(span)).instrument(scope_span).await
+    in_span(span, future).instrument(scope_span).await
 }
 
 /// Runs one etcd call in a client span named after the RPC (`etcdserverpb.KV/Put`), with the attributes of the RPC and database
@@ -309,7 +302,7 @@ pub async fn etcd_call<T>(
     if let Some(port) = port {
         span.set_attribute("server.port", i64::from(port));
     }
-    async move {
+    let body = async move {
         let result = future.await;
         let code = result.as_ref().map_or_else(|status| status.code() as i32, |_| 0);
         set_attribute("rpc.grpc.status_code", i64::from(code));
@@ -322,9 +315,8 @@ pub async fn etcd_call<T>(
             }
         }
         result
-    }
-    .instrument(span)
-    .await
+    };
+    in_span(span, body).await
 }
 
 pub(crate) fn split_authority(server: &str) -> (&str, Option<u16>) {

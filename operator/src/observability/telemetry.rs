@@ -161,6 +161,8 @@ impl Telemetry {
             .with_tracked_inactivity(false)
             .with_target(false)
             .with_level(false)
+            // Whose span is the current one is known without: see `span`.
+            .with_context_activation(false)
             .with_filter(filter_fn(|metadata: &Metadata<'_>| metadata.is_span() && metadata.target() == SPAN_TARGET));
         let dispatch = Dispatch::new(Registry::default().with(log).with(spans));
         let export = export.map(|(exporter, task)| Export {

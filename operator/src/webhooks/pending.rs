@@ -8,7 +8,10 @@ use tracing::Span;
 use super::WebhookError;
 use crate::{
     config::flags::parse_duration,
-    observability::{Failure, Telemetry, span::record_failure},
+    observability::{
+        Failure, Telemetry,
+        span::{in_open_span, record_failure},
+    },
 };
 
 /// How long an API server waits for an answer where it does not say: the default of a webhook's `timeoutSeconds`.
@@ -87,7 +90,7 @@ impl Drop for Pending {
         let (telemetry, span) = (self.telemetry.clone(), self.span.clone());
         let (operation, kind) = (self.operation, self.kind);
         telemetry.in_scope(|| {
-            span.in_scope(|| {
+            in_open_span(&span, || {
                 self.count(false);
                 record_failure(&HungUp);
                 tracing::warn!(operation, kind, error = %HungUp, "admission request not answered");
